@@ -1,0 +1,132 @@
+# Everything a contributor runs. From a fresh clone it needs Python >= 3.11, git and make.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS_VENV := .venv-protos
+STAMP := $(VENV)/.installed
+PROTOS_STAMP := $(PROTOS_VENV)/.installed
+
+# The first interpreter that is new enough; `make PYTHON=python3.13 setup` chooses another.
+PYTHON ?= $(firstword $(foreach candidate,python3 python3.13 python3.12 python3.11 python3.14 python, \
+	$(shell $(candidate) -c 'import sys; sys.version_info >= (3, 11) and print("$(candidate)")' 2>/dev/null)))
+
+MEMBERS := proto aiki_sdk/task aiki_sdk/workflow aiki_sdk/client aiki_sdk aiki_worker aiki_server
+PYPROJECTS := $(MEMBERS:%=%/pyproject.toml)
+LOCKS := requirements/build.txt requirements/dev.txt
+SOURCES := $(wildcard aiki_sdk/*/src aiki_sdk/src aiki_worker/src aiki_server/src examples benchmarks tests)
+
+# uv finds the environment by these, whether it is on PATH or came into the environment itself.
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+export UV_PYTHON_DOWNLOADS := never
+UV = $$(command -v uv || echo $(CURDIR)/$(BIN)/uv)
+
+##@ Use
+
+.PHONY: help
+help: ## list the targets
+	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: $(STAMP) ## create .venv with everything in it
+
+.PHONY: demo
+demo: $(STAMP) ## verify this Python environment with a durable workflow, a worker killed midway
+	$(BIN)/python -m examples.audit
+
+.PHONY: bench
+bench: $(STAMP) ## measure throughput and latency on this machine
+	$(BIN)/python -m benchmarks.spine
+
+##@ Check
+
+.PHONY: test
+test: $(STAMP) ## run the whole test suite
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+.PHONY: check
+check: lint format-check types imports buf protos-check ## run every check that is not a test
+
+.PHONY: lint
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check
+
+.PHONY: format-check
+format-check: $(STAMP) ## is everything formatted?
+	$(BIN)/ruff format --check
+
+.PHONY: types
+types: $(STAMP) ## mypy strict everywhere, pyright strict on sources and the typing tests
+	$(BIN)/mypy $(SOURCES)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+.PHONY: imports
+imports: $(STAMP) ## do imports follow the arrows of the design?
+	$(BIN)/lint-imports
+
+.PHONY: buf
+buf: $(STAMP) ## lint the protocol; is it compatible with the last release?
+	cd proto && ../$(BIN)/buf lint
+	@if git rev-parse -q --verify origin/main:proto/aiki/v1 >/dev/null; then \
+		cd proto && ../$(BIN)/buf breaking --against '../.git#ref=origin/main,subdir=proto'; \
+	fi
+
+.PHONY: protos-check
+protos-check: $(PROTOS_STAMP) ## is the generated code what the protocol says?
+	@proto/generate --check
+
+.PHONY: ci
+ci: ## what continuous integration runs
+	.ci/run
+
+##@ Change
+
+.PHONY: format
+format: $(STAMP) ## format, and fix what ruff can fix
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+.PHONY: protos
+protos: $(PROTOS_STAMP) ## generate proto/gen from proto/aiki/v1
+	@proto/generate
+
+.PHONY: lock
+lock: $(STAMP) ## resolve requirements/*.txt anew from requirements/*.in and each pyproject.toml
+	$(UV) pip compile $(LOCKING) --all-extras $(MEMBERS:%=--no-emit-package aiki-%) \
+		requirements/dev.in $(PYPROJECTS) -o requirements/dev.txt
+	for name in build protos uv; do $(UV) pip compile $(LOCKING) requirements/$$name.in -o requirements/$$name.txt; done
+
+.PHONY: build
+build: $(STAMP) ## build every wheel into dist/
+	rm -rf dist
+	for member in $(MEMBERS); do \
+		$(BIN)/python -m build --no-isolation --wheel --installer pip --outdir dist $$member >/dev/null; \
+	done
+	@ls dist
+
+.PHONY: clean
+clean: ## remove environments, caches and what was built
+	rm -rf $(VENV) $(PROTOS_VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environments. A stamp is newer than all that was installed from.
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Aiki needs Python 3.11 or newer; none was found on PATH." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	command -v uv >/dev/null || $(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+
+$(STAMP): $(LOCKS) $(PYPROJECTS) | $(BIN)/python
+	$(UV) pip install --quiet --require-hashes $(LOCKS:%=-r %)
+	$(UV) pip install --quiet --no-deps --no-build-isolation $(MEMBERS:%=-e %)
+	$(UV) pip check --quiet
+	@touch $@
+
+$(PROTOS_STAMP): requirements/protos.txt | $(BIN)/python
+	$(BIN)/python -m venv --without-pip $(PROTOS_VENV)
+	VIRTUAL_ENV=$(CURDIR)/$(PROTOS_VENV) $(UV) pip install --quiet --require-hashes -r requirements/protos.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Start, watch and steer Aiki workflows; the aiki command."""

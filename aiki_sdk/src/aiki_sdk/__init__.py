@@ -1,0 +1,1 @@
+"""Aiki, a durable workflow engine: what authors of tasks and workflows import."""

@@ -1,0 +1,1 @@
+"""Define Aiki tasks: retry policies, payloads, errors."""

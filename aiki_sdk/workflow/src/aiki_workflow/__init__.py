@@ -1,0 +1,1 @@
+"""Define Aiki workflows: ordinary async Python, replayed from its history."""
