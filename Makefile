@@ -16,8 +16,10 @@ PYTHON ?= $(firstword $(foreach candidate,python3 python3.13 python3.12 python3.
 	$(shell $(candidate) -c 'import sys; sys.version_info >= (3, 11) and print("$(candidate)")' 2>/dev/null)))
 
 MEMBERS := proto aiki_sdk/task aiki_sdk/workflow aiki_sdk/client aiki_sdk aiki_worker aiki_server
+DISTS := aiki-client aiki-proto aiki-sdk aiki-server aiki-task aiki-worker aiki-workflow
 PYPROJECTS := $(MEMBERS:%=%/pyproject.toml)
 LOCKS := requirements/build.txt requirements/dev.txt
+LOCKING := --quiet --universal --generate-hashes --no-header --python-version 3.11 $(UPGRADE)
 SOURCES := $(wildcard aiki_sdk/*/src aiki_sdk/src aiki_worker/src aiki_server/src examples benchmarks tests)
 
 # uv finds the environment by these, whether it is on PATH or came into the environment itself.
@@ -66,13 +68,14 @@ types: $(STAMP) ## mypy strict everywhere, pyright strict on sources and the typ
 
 .PHONY: imports
 imports: $(STAMP) ## do imports follow the arrows of the design?
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 .PHONY: buf
 buf: $(STAMP) ## lint the protocol; is it compatible with the last release?
 	cd proto && ../$(BIN)/buf lint
-	@if git rev-parse -q --verify origin/main:proto/aiki/v1 >/dev/null; then \
-		cd proto && ../$(BIN)/buf breaking --against '../.git#ref=origin/main,subdir=proto'; \
+	@if git rev-parse --quiet --verify origin/main:proto/aiki/v1 >/dev/null; then \
+		git_dir=$$(git rev-parse --path-format=absolute --git-common-dir); \
+		cd proto && ../$(BIN)/buf breaking --against "$$git_dir#ref=refs/remotes/origin/main,subdir=proto"; \
 	fi
 
 .PHONY: protos-check
@@ -96,15 +99,17 @@ protos: $(PROTOS_STAMP) ## generate proto/gen from proto/aiki/v1
 
 .PHONY: lock
 lock: $(STAMP) ## resolve requirements/*.txt anew from requirements/*.in and each pyproject.toml
-	$(UV) pip compile $(LOCKING) --all-extras $(MEMBERS:%=--no-emit-package aiki-%) \
+	$(UV) pip compile $(LOCKING) --all-extras $(DISTS:%=--no-emit-package %) \
 		requirements/dev.in $(PYPROJECTS) -o requirements/dev.txt
-	for name in build protos uv; do $(UV) pip compile $(LOCKING) requirements/$$name.in -o requirements/$$name.txt; done
+	$(UV) pip compile $(LOCKING) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
+	$(UV) pip compile $(LOCKING) requirements/protos.in -o requirements/protos.txt
+	$(UV) pip compile $(LOCKING) requirements/uv.in -o requirements/uv.txt
 
 .PHONY: build
 build: $(STAMP) ## build every wheel into dist/
 	rm -rf dist
 	for member in $(MEMBERS); do \
-		$(BIN)/python -m build --no-isolation --wheel --installer pip --outdir dist $$member >/dev/null; \
+		(cd $$member && $(CURDIR)/$(BIN)/python -m hatchling build --target wheel --directory $(CURDIR)/dist >/dev/null); \
 	done
 	@ls dist
 
