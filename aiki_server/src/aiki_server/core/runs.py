@@ -1,0 +1,372 @@
+"""What the store says about runs and remote tasks, and what it is told.
+
+Plain values: `store/` makes them from replies, `rpc/` and `loops/` decide with them. Events, specs and
+failures are serialized protobuf messages here; nothing below the wire looks inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+
+
+@unique
+class RunState(StrEnum):
+    """Where a run is. `RUNNING`: something is to be done or being done; `WAITING`: nothing is."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    STALLED = "stalled"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+    @property
+    def is_closed(self) -> bool:
+        return self in {RunState.COMPLETED, RunState.FAILED}
+
+
+@unique
+class IdPolicy(StrEnum):
+    """What a start does when the workflow id is in use. Only REPLACE_CLOSED changes what the store does."""
+
+    EQUAL = "equal"
+    REJECT = "reject"
+    RETURN_EXISTING = "return_existing"
+    REPLACE_CLOSED = "replace_closed"
+
+
+@unique
+class TimerKind(StrEnum):
+    """What a timer is for: the run's own timer, a local task's backoff, a remote task's next deadline."""
+
+    TIMER = "timer"
+    RETRY = "retry"
+    TASK = "task"
+
+
+@unique
+class TaskState(StrEnum):
+    """Where a remote task is."""
+
+    READY = "ready"
+    LEASED = "leased"
+    BACKOFF = "backoff"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseToken:
+    """Names a lease for ever; `address` is empty for the run itself."""
+
+    run_id: str
+    address: str
+    epoch: int
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class CacheMark:
+    """What a worker has in its cache: the run as it stood at this acknowledged release."""
+
+    epoch: int
+    nonce: str
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """Everything of the run hash, and the lengths beside it.
+
+    `epoch` and `nonce` are those of the newest lease, over or not; the run is held when `holder` (an
+    incarnation) is not empty. `closing_event` is the last event of a closed run, empty otherwise and in
+    listings; `failure` is why a run is stalled.
+    """
+
+    namespace: str
+    run_id: str
+    workflow_id: str
+    workflow: str
+    version: str
+    queue: str
+    state: RunState
+    start_ms: int
+    close_ms: int
+    epoch: int
+    nonce: str
+    holder: str
+    length: int
+    mail: int
+    failure: bytes = b""
+    closing_event: bytes = b""
+    mark: CacheMark | None = None
+
+    @property
+    def token(self) -> LeaseToken | None:
+        """The lease that is held now."""
+        return LeaseToken(self.run_id, "", self.epoch, self.nonce) if self.holder else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRun:
+    """A run to start. `started_event` is a serialized Event, `input_hash` tells equal arguments."""
+
+    namespace: str
+    workflow_id: str
+    run_id: str
+    workflow: str
+    version: str
+    queue: str
+    input_hash: str
+    policy: IdPolicy
+    started_event: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The run is there because of this request; `repeat` when an earlier copy of it did it."""
+
+    run_id: str
+    repeat: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """Another run has the workflow id; `equal` when workflow, version and arguments are the same."""
+
+    run_id: str
+    state: RunState
+    equal: bool
+
+
+StartOutcome = Started | Existing
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A lease of a run. `events` start at `first_index` and may end before `length`: page the rest.
+
+    `mail_waits`: more mail is there than one drain takes, so poke the holder.
+    """
+
+    token: LeaseToken
+    length: int
+    first_index: int
+    events: list[bytes]
+    mail_waits: bool
+    record: RunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """Nothing to grant or take: held by another, stalled, closed, gone, or nothing is to be done."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchedTask:
+    """A remote task to queue. `handler` is `t:NAME`, `spec` a serialized TaskSpec; deadline 0: none."""
+
+    address: str
+    handler: str
+    queue: str
+    spec: bytes
+    attempts_made: int = 0
+    deadline_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effects:
+    """What a commit's events mean beyond the history. Timers are TIMER or RETRY, never TASK."""
+
+    timers: list[tuple[str, int, TimerKind]] = field(default_factory=list[tuple[str, int, TimerKind]])
+    cancelled_timers: list[tuple[str, TimerKind]] = field(default_factory=list[tuple[str, TimerKind]])
+    dispatches: list[DispatchedTask] = field(default_factory=list[DispatchedTask])
+    cancelled_tasks: list[str] = field(default_factory=list[str])
+    closing: RunState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTask:
+    """A remote task's lease and who holds it, to push a Cancel to."""
+
+    token: LeaseToken
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The commit stands. `length` counts what was drained.
+
+    `waiters` are the coordinators to tell when `closed`, or when the commit stalled the run;
+    `cancelled_leases` are to be pushed a Cancel. A repeat gets the same answer, with no cancelled leases.
+    """
+
+    length: int
+    drained: list[bytes]
+    mail_waits: bool
+    released: bool
+    closed: bool
+    waiters: list[str]
+    cancelled_leases: list[HeldTask]
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """The lease is over; nothing was changed. `current` is the lease held now, if any."""
+
+    current: LeaseToken | None
+    current_incarnation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A commit before this one is missing; nothing was changed."""
+
+    last_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """A run that has something to do, and where it can be done.
+
+    `holder` is its lease (poke `incarnation`); with none, grant it or hint `handler` in `queue`.
+    `stalled`: nothing will be done until it is woken.
+    """
+
+    run_id: str
+    namespace: str
+    queue: str
+    handler: str
+    holder: LeaseToken | None
+    incarnation: str
+    stalled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The input is in the run's mailbox; `repeat` when it was there before (`attention` is None then)."""
+
+    run_id: str
+    repeat: bool
+    attention: Attention | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunClosed:
+    """The run is closed and takes nothing more."""
+
+    run_id: str
+    state: RunState
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """There is no such run (or task)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotStalled:
+    """The run is not stalled."""
+
+    run_id: str
+    state: RunState
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAttention:
+    """A remote task that is to be run: take it, or hint `handler` in `queue`."""
+
+    run_id: str
+    address: str
+    namespace: str
+    queue: str
+    handler: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The lease is over. `attention` is what is to be done now, if the thing is still open."""
+
+    attention: Attention | TaskAttention | None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A lease of a remote task; `attempt` counts from 1."""
+
+    token: LeaseToken
+    spec: bytes
+    attempt: int
+    deadline_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The result is in the run's mailbox; `attention` says whom to tell (also on a repeat)."""
+
+    attention: Attention
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """The next attempt waits for `due_ms`."""
+
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRecord:
+    """A remote task as it stands. `attempts_made` counts failed attempts; `failure` is the last one's."""
+
+    address: str
+    handler: str
+    queue: str
+    state: TaskState
+    attempts_made: int
+    epoch: int
+    nonce: str
+    holder: str
+    worker: str
+    since_ms: int
+    due_ms: int
+    deadline_ms: int
+    failure: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class DueTimer:
+    """A timer as the index has it."""
+
+    kind: TimerKind
+    run_id: str
+    address: str
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """What a timer did: a run has mail (`attention`), or a remote task is ready (TaskAttention).
+
+    `cancelled` is the lease of a remote task whose total deadline passed while it ran.
+    """
+
+    attention: Attention | TaskAttention
+    cancelled: HeldTask | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """An entry of a queue's stream: `member` is what `ready_run` or `ready_task` of the keys made."""
+
+    stream: str
+    entry_id: str
+    run_id: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyEntry:
+    """An entry of the index of what needs attention, with all that is needed to act on it."""
+
+    attention: Attention | TaskAttention
+    hinted_ms: int
