@@ -1,0 +1,1 @@
+"""What Aiki costs on this machine: `make bench`."""

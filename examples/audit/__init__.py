@@ -1,0 +1,1 @@
+"""Verify the integrity of a real Python environment, durably and on several workers."""
