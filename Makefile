@@ -108,7 +108,7 @@ lock: $(STAMP) ## resolve requirements/*.txt anew from requirements/*.in and eac
 .PHONY: build
 build: $(STAMP) ## build every wheel into dist/
 	rm -rf dist
-	for member in $(MEMBERS); do \
+	set -e; for member in $(MEMBERS); do \
 		(cd $$member && $(CURDIR)/$(BIN)/python -m hatchling build --target wheel --directory $(CURDIR)/dist >/dev/null); \
 	done
 	@ls dist
@@ -123,15 +123,16 @@ clean: ## remove environments, caches and what was built
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Aiki needs Python 3.11 or newer; none was found on PATH." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	command -v uv >/dev/null || $(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 
 $(STAMP): $(LOCKS) $(PYPROJECTS) | $(BIN)/python
+	@command -v uv >/dev/null || test -x $(BIN)/uv || \
+		$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 	$(UV) pip install --quiet --require-hashes $(LOCKS:%=-r %)
 	$(UV) pip install --quiet --no-deps --no-build-isolation $(MEMBERS:%=-e %)
 	$(UV) pip check --quiet
 	@touch $@
 
-$(PROTOS_STAMP): requirements/protos.txt | $(BIN)/python
+$(PROTOS_STAMP): requirements/protos.txt | $(STAMP)
 	$(BIN)/python -m venv --without-pip $(PROTOS_VENV)
 	VIRTUAL_ENV=$(CURDIR)/$(PROTOS_VENV) $(UV) pip install --quiet --require-hashes -r requirements/protos.txt
 	@touch $@
