@@ -109,7 +109,7 @@ async def measure(cluster: LocalCluster, options: argparse.Namespace, console: C
 def _summary(values: Sequence[float], digits: int = 0) -> tuple[str, str]:
     return (
         f"{statistics.median(values):,.{digits}f}",
-        f"{min(values):,.{digits}f}–{max(values):,.{digits}f}",
+        f"{min(values):,.{digits}f} - {max(values):,.{digits}f}",
     )
 
 
