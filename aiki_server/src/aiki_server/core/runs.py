@@ -230,7 +230,8 @@ class Attention:
     """A run that has something to do, and where it can be done.
 
     `holder` is its lease (poke `incarnation`); with none, grant it or hint `handler` in `queue`.
-    `stalled`: nothing will be done until it is woken.
+    `stalled`: nothing will be done until it is woken. `fresh`: nobody was told before; otherwise a
+    hint or poke for it is under way, and another is harmless but useless.
     """
 
     run_id: str
@@ -240,6 +241,7 @@ class Attention:
     holder: LeaseToken | None
     incarnation: str
     stalled: bool
+    fresh: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +318,10 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
-    """A remote task as it stands. `attempts_made` counts failed attempts; `failure` is the last one's."""
+    """A remote task as it stands. `attempts_made` counts failed attempts; `failure` is the last one's.
+
+    `started`: the holder has said that the attempt has begun.
+    """
 
     address: str
     handler: str
@@ -330,6 +335,7 @@ class TaskRecord:
     since_ms: int
     due_ms: int
     deadline_ms: int
+    started: bool
     failure: bytes = b""
 
 

@@ -8,17 +8,19 @@ import time
 class Clock:
     """Milliseconds since the epoch by the store, as last heard, carried on by this machine's monotonic clock.
 
-    A test moves it with `advance`.
+    When the store's clock turns out to be behind, this one stands still until the store has caught up, for at
+    most the difference. A test moves it with `advance`.
     """
 
-    __slots__ = ("_last_ms", "_offset_ms")
+    __slots__ = ("_advanced_ms", "_last_ms", "_offset_ms")
 
     def __init__(self) -> None:
-        self._offset_ms = time.time() * 1000 - time.monotonic() * 1000
+        self._offset_ms = (time.time() - time.monotonic()) * 1000
+        self._advanced_ms = 0
         self._last_ms = 0
 
     def now_ms(self) -> int:
-        now = int(time.monotonic() * 1000 + self._offset_ms)
+        now = int(time.monotonic() * 1000 + self._offset_ms) + self._advanced_ms
         self._last_ms = max(self._last_ms, now)
         return self._last_ms
 
@@ -28,4 +30,4 @@ class Clock:
 
     def advance(self, by_ms: int) -> None:
         """Move the clock on, for tests."""
-        self._offset_ms += by_ms
+        self._advanced_ms += by_ms

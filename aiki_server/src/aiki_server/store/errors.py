@@ -1,12 +1,18 @@
-"""What can go wrong with the store.
+"""What can go wrong with the store, and what each of its error replies means.
 
     StoreError
     ├── StoreUnavailableError   not reachable, or not answering for now; the call may have taken effect
-    ├── StoreUnsafeError        would lose acknowledged work, or belongs to another cluster
-    └── StoreFullError          out of memory; nothing new is taken, what runs goes on
+    ├── StoreUnsafeError        would lose acknowledged work, is another cluster's, or refuses us
+    ├── StoreFullError          out of memory; nothing new is taken, what runs goes on
+    └── StoreScriptError        a bug: a script failed, or was called wrongly
+
+The table is closed: an error reply that is not in it is a bug.
 """
 
 from __future__ import annotations
+
+from enum import Enum, unique
+from typing import Final
 
 
 class StoreError(Exception):
@@ -27,3 +33,57 @@ class StoreUnsafeError(StoreError):
 
 class StoreFullError(StoreError):
     """The store is out of memory: give it more, or let it purge closed runs."""
+
+
+class StoreScriptError(StoreError):
+    """A script failed; nothing was written unless the message says so. This is a bug in Aiki."""
+
+
+@unique
+class Verdict(Enum):
+    """What to do about an error reply."""
+
+    RELOAD = "load the scripts and send the call again"
+    RETRY = "send the call again a little later"
+    RECONNECT = "the node is not the one it was: connect again, then send the call again"
+    FAIL = "tell the caller"
+
+
+VERDICTS: Final = {
+    "NOSCRIPT": Verdict.RELOAD,
+    "LOADING": Verdict.RETRY,
+    "TRYAGAIN": Verdict.RETRY,
+    "BUSY": Verdict.RETRY,
+    "CLUSTERDOWN": Verdict.RETRY,
+    "MISCONF": Verdict.RETRY,
+    "MASTERDOWN": Verdict.RETRY,
+    "NOREPLICAS": Verdict.RETRY,
+    "READONLY": Verdict.RECONNECT,
+    "UNKILLABLE": Verdict.RECONNECT,
+}
+
+_REFUSALS: Final = {
+    "NOAUTH": "The store wants a password: put it into its URL.",
+    "WRONGPASS": "The store refuses the user name or password.",
+    "NOPERM": "The store's ACL forbids this user what Aiki needs.",
+    "MOVED": "The store is a node of a Redis Cluster, which this version cannot use: give it a single node.",
+    "ASK": "The store is a node of a Redis Cluster, which this version cannot use: give it a single node.",
+    "CROSSSLOT": "The store is a node of a Redis Cluster, which this version cannot use: give it a single node.",
+}
+
+
+def verdict_of(message: str) -> Verdict:
+    """What to do about an error reply."""
+    return VERDICTS.get(message.partition(" ")[0], Verdict.FAIL)
+
+
+def error_of(message: str) -> StoreError:
+    """The error that tells a caller of an error reply."""
+    code = message.partition(" ")[0]
+    if code in _REFUSALS:
+        return StoreUnsafeError([f"{_REFUSALS[code]} ({message})"])
+    if code == "OOM":
+        return StoreFullError(f"The store is out of memory: give it more, or purge closed runs. ({message})")
+    if code in VERDICTS:
+        return StoreUnavailableError(f"The store does not answer for now: {message}")
+    return StoreScriptError(message)

@@ -1,0 +1,96 @@
+"""The names of all keys: the schema of the store (design §8).
+
+Everything of a run shares the hash tag of its partition, so a script's keys are in one slot. Names with
+parts that people choose are unambiguous: `%` and `:` are escaped in all such parts but the last.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiki_server.core.ids import partition_of_run
+
+SESSIONS: Final = "aiki:sessions"
+COORDINATORS: Final = "aiki:coordinators"
+HANDLERS: Final = "aiki:handlers"
+META: Final = "aiki:meta"
+
+GROUP: Final = "aiki"
+PRIORITY: Final = 3
+
+
+def tag(partition: int) -> str:
+    return f"{{aiki:{partition}}}:"
+
+
+def tag_of(run_id: str) -> str:
+    """The prefix of all keys of a run; the id is taken to be valid (see `is_run_id`)."""
+    return "{aiki:" + run_id[: run_id.index("-")] + "}:"
+
+
+def is_run_id(run_id: str, partitions: int) -> bool:
+    """Can this be a run of this cluster?"""
+    try:
+        return partition_of_run(run_id) < partitions
+    except ValueError:
+        return False
+
+
+def run(run_id: str) -> str:
+    return f"{tag_of(run_id)}run:{run_id}"
+
+
+def history(run_id: str) -> str:
+    return f"{tag_of(run_id)}history:{run_id}"
+
+
+def mailbox(run_id: str) -> str:
+    return f"{tag_of(run_id)}mailbox:{run_id}"
+
+
+def tasks(run_id: str) -> str:
+    return f"{tag_of(run_id)}tasks:{run_id}"
+
+
+def workflow(prefix: str, namespace: str, workflow_id: str) -> str:
+    return f"{prefix}workflow:{escaped(namespace)}:{workflow_id}"
+
+
+def seen(prefix: str, namespace: str, workflow_id: str) -> str:
+    return f"{prefix}seen:{escaped(namespace)}:{workflow_id}"
+
+
+def index(prefix: str, namespace: str, which: str) -> str:
+    """`which`: open (stalled ones too), stalled, completed or failed; score: when the run started."""
+    return f"{prefix}index:{escaped(namespace)}:{which}"
+
+
+def queue_stream(namespace: str, queue: str, handler: str) -> str:
+    return f"{{aiki:queue:{escaped(namespace)}:{escaped(queue)}}}:{handler}:{PRIORITY}"
+
+
+def coordinator_stream(coordinator_id: str) -> str:
+    return f"{{aiki:coordinator:{coordinator_id}}}"
+
+
+def handler_member(namespace: str, queue: str, handler: str) -> str:
+    return f"{escaped(namespace)}:{escaped(queue)}:{handler}"
+
+
+def ready_run(run_id: str) -> str:
+    """A run, as a member of `ready` and `held`, and in hints."""
+    return f"r|{run_id}"
+
+
+def ready_task(run_id: str, address: str) -> str:
+    """A remote task, as a member of `ready` and `held`, and in hints."""
+    return f"t|{run_id}|{address}"
+
+
+def timer(kind: str, run_id: str, address: str) -> str:
+    """A member of `timers`."""
+    return f"{kind}|{run_id}|{address}"
+
+
+def escaped(part: str) -> str:
+    return part.replace("%", "%25").replace(":", "%3A").replace("{", "%7B").replace("}", "%7D")

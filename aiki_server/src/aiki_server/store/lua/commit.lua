@@ -1,0 +1,159 @@
+#!lua flags=allow-oom
+-- commit: append to a run's history under its lease, with all that the events mean.
+-- KEYS[1]   run    hash   KEYS[2]  history  list   KEYS[3]  mailbox  list   KEYS[4]  ready  zset
+-- KEYS[5]   held:INCARNATION  set   KEYS[6]  timers  zset   KEYS[7]  tasks  hash
+-- KEYS[8]   index of open runs  zset   KEYS[9]  index of stalled, completed or failed runs  zset
+-- KEYS[10]  closed runs by time  zset
+-- ARGV[1]   run id   [2]  epoch   [3]  nonce   [4]  incarnation   [5]  number: 1, 2, 3 … within the lease
+-- ARGV[6]   now_ms   [7]  '1': drain   [8]  '1': idle   [9]  'completed', 'failed', 'stalled' or ''
+-- ARGV[10]  why it stalls   [11]  the namespace that KEYS[8] and KEYS[9] are of
+-- ARGV[12]  events   [13]  timers   [14]  cancelled timers   [15]  dispatches   [16]  cancelled tasks, and then
+--           these: event; due_ms, member; member; address, handler, queue, spec, attempts made, deadline_ms; address
+-- Returns   {'ok', length, events drained, 1 if mail is left, 1 if released, 1 if closed, waiters,
+--            drained events, {address, epoch, nonce, incarnation, …} of cancelled leases}
+--           {'fenced', epoch, nonce, holder}   {'gap', last number}   {'namespace', the right one}
+-- Fence first, then the number, then the state: a repeat of the commit that closed or released is answered
+-- alike. At most 500 commands and 100 inputs, so it is bounded. Allow-oom: at the limit runs must be able to end.
+--@ drain
+--@ tasks
+local run = redis.call('HMGET', KEYS[1], 'epoch', 'nonce', 'holder', 'number', 'answer', 'waiters', 'namespace', 'start_ms')
+if run[1] ~= ARGV[2] or run[2] ~= ARGV[3] then
+  return {'fenced', tonumber(run[1] or 0), run[2] or '', run[3] or ''}
+end
+local number, last = tonumber(ARGV[5]), tonumber(run[4])
+if number <= last then
+  local answer = {}
+  for value in string.gmatch(run[5], '%d+') do
+    answer[#answer + 1] = tonumber(value)
+  end
+  local length, count = answer[1], answer[2]
+  local drained = {}
+  if number == last and count > 0 then
+    drained = redis.call('LRANGE', KEYS[2], length - count, length - 1)
+  end
+  local released, closed = 0, 0
+  if number == last then
+    released, closed = answer[3], answer[4]
+  end
+  local waits = redis.call('LLEN', KEYS[3]) > 0 and released == 0
+  return {'ok', length, #drained, waits and 1 or 0, released, closed, run[6] or '', drained, {}}
+end
+if run[3] ~= ARGV[4] then
+  return {'fenced', tonumber(run[1]), run[2], run[3]}
+end
+if number > last + 1 then
+  return {'gap', last}
+end
+local ending = ARGV[9]
+if ending ~= '' and run[7] ~= ARGV[11] then
+  return {'namespace', run[7]}
+end
+
+local run_id, now_ms = ARGV[1], ARGV[6]
+local member = 'r|' .. run_id
+local at = 17
+local function take(count)
+  local taken = {}
+  for i = 1, count do
+    taken[i] = ARGV[at + i - 1]
+  end
+  at = at + count
+  return taken
+end
+
+local left_to_push = tonumber(ARGV[12])
+local length
+while left_to_push > 0 do
+  local count = math.min(left_to_push, 1000)
+  length = redis.call('RPUSH', KEYS[2], unpack(take(count)))
+  left_to_push = left_to_push - count
+end
+for _ = 1, tonumber(ARGV[13]) do
+  redis.call('ZADD', KEYS[6], ARGV[at], ARGV[at + 1])
+  at = at + 2
+end
+for _ = 1, tonumber(ARGV[14]) do
+  redis.call('ZREM', KEYS[6], ARGV[at])
+  at = at + 1
+end
+for _ = 1, tonumber(ARGV[15]) do
+  local address, deadline = ARGV[at], tonumber(ARGV[at + 5])
+  if redis.call('HEXISTS', KEYS[7], 'task:' .. address) == 0 then
+    save_task(KEYS[7], address, {state = 'ready', handler = ARGV[at + 1], queue = ARGV[at + 2],
+      attempts = tonumber(ARGV[at + 4]), deadline = deadline, due = 0, epoch = 0, nonce = '', holder = '',
+      worker = '', started = 0, since = tonumber(now_ms)})
+    redis.call('HSET', KEYS[7], 'spec:' .. address, ARGV[at + 3])
+    if ending ~= 'completed' and ending ~= 'failed' then
+      redis.call('ZADD', KEYS[4], now_ms, 't|' .. run_id .. '|' .. address)
+      if deadline > 0 then
+        redis.call('ZADD', KEYS[6], deadline, 'task|' .. run_id .. '|' .. address)
+      end
+    end
+  end
+  at = at + 6
+end
+
+local cancelled = {}
+local function cancel(address)
+  local task = load_task(KEYS[7], address)
+  if not task or task.state == 'done' or task.state == 'cancelled' then
+    return
+  end
+  if task.state == 'leased' then
+    for _, value in ipairs({address, task.epoch, task.nonce, task.holder}) do
+      cancelled[#cancelled + 1] = value
+    end
+  end
+  end_task(KEYS[7], KEYS[6], KEYS[4], run_id, address, task, 'cancelled', tonumber(now_ms))
+end
+for _ = 1, tonumber(ARGV[16]) do
+  cancel(ARGV[at])
+  at = at + 1
+end
+
+local drained, left, released, closed = {}, 0, 0, 0
+if ending == '' then
+  if ARGV[7] == '1' then
+    drained, left = drain(KEYS[3], KEYS[2])
+    if left == 0 then
+      redis.call('ZREM', KEYS[4], member)
+    end
+    if ARGV[8] == '1' and #drained == 0 then
+      released = 1
+    end
+  else
+    left = redis.call('LLEN', KEYS[3])
+  end
+else
+  released = 1
+  redis.call('ZREM', KEYS[4], member)
+  redis.call('ZADD', KEYS[9], run[8], run_id)
+  if ending == 'stalled' then
+    redis.call('HSET', KEYS[1], 'failure', ARGV[10])
+  else
+    closed = 1
+    redis.call('ZREM', KEYS[8], run_id)
+    redis.call('ZADD', KEYS[10], now_ms, run_id)
+    redis.call('HSET', KEYS[1], 'close_ms', now_ms)
+    -- Beyond 2,000 fields the rest is refused when it is taken or reported: the run is closed.
+    local fields = redis.call('HLEN', KEYS[7])
+    if fields > 0 and fields <= 2000 then
+      for _, field in ipairs(redis.call('HKEYS', KEYS[7])) do
+        if string.sub(field, 1, 5) == 'task:' then
+          cancel(string.sub(field, 6))
+        end
+      end
+    end
+  end
+end
+length = length and length + #drained or redis.call('LLEN', KEYS[2])
+local answer = length .. ':' .. #drained .. ':' .. released .. ':' .. closed
+if released == 1 then
+  redis.call('HSET', KEYS[1], 'number', number, 'answer', answer, 'holder', '',
+    'state', ending == '' and 'waiting' or ending, 'mark', ARGV[2] .. ':' .. ARGV[3] .. ':' .. length)
+  redis.call('SREM', KEYS[5], member)
+else
+  redis.call('HSET', KEYS[1], 'number', number, 'answer', answer)
+end
+local told = released == 1 and ending ~= '' and run[6] or ''
+return {'ok', length, #drained, left > 0 and 1 or 0, released, closed, told, drained, cancelled}

@@ -1,0 +1,55 @@
+#!lua flags=allow-oom
+-- fire: do what a timer is for, if it is (still) due.
+-- KEYS[1]   timers  zset   KEYS[2]  run  hash   KEYS[3]  mailbox  list   KEYS[4]  ready  zset   KEYS[5]  tasks  hash
+-- ARGV[1]   kind: 'timer' or 'retry' (mail for the run), 'task' (the next deadline of a remote task)
+-- ARGV[2]   run id   [3]  address   [4]  now_ms   [5]  event: for 'task' the failure when its total time is over
+-- Returns   nil: gone, or not due (any more)
+--           {'run', attention, cancelled lease: epoch, nonce, holder, or nothing}
+--           {'task', namespace, queue, handler}: the remote task is ready again
+-- The member is removed in the script of its effect, so firing twice is firing once. Allow-oom: what was accepted
+-- must be able to go on.
+--@ tasks
+--@ attention
+--@ wake
+local run_id, address, now_ms = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local member = ARGV[1] .. '|' .. run_id .. '|' .. address
+local due = redis.call('ZSCORE', KEYS[1], member)
+if not due or tonumber(due) > now_ms then
+  return nil
+end
+local state = redis.call('HGET', KEYS[2], 'state')
+if not state or state == 'completed' or state == 'failed' then
+  redis.call('ZREM', KEYS[1], member)
+  return nil
+end
+local cancelled = {}
+if ARGV[1] == 'task' then
+  local task = load_task(KEYS[5], address)
+  if not task or task.state == 'done' or task.state == 'cancelled' then
+    redis.call('ZREM', KEYS[1], member)
+    return nil
+  end
+  if task.deadline == 0 or task.deadline > now_ms then
+    if task.deadline > 0 then
+      redis.call('ZADD', KEYS[1], task.deadline, member)
+    else
+      redis.call('ZREM', KEYS[1], member)
+    end
+    if task.state ~= 'backoff' then
+      return nil
+    end
+    task.state, task.due, task.since = 'ready', 0, now_ms
+    save_task(KEYS[5], address, task)
+    redis.call('ZADD', KEYS[4], now_ms, 't|' .. run_id .. '|' .. address)
+    return {'task', redis.call('HGET', KEYS[2], 'namespace'), task.queue, task.handler}
+  end
+  if task.state == 'leased' then
+    cancelled = {task.epoch, task.nonce, task.holder}
+  end
+  end_task(KEYS[5], KEYS[1], KEYS[4], run_id, address, task, 'done', now_ms)
+else
+  redis.call('ZREM', KEYS[1], member)
+end
+redis.call('RPUSH', KEYS[3], ARGV[5])
+local fresh = wake(KEYS[2], KEYS[4], run_id, state, ARGV[4])
+return {'run', attention(KEYS[2], fresh), cancelled}

@@ -1,0 +1,6 @@
+-- What somebody who acts on a run must know: its state, its lease if it is held, where it is served.
+local function attention(run_key, fresh)
+  local run = redis.call('HMGET', run_key, 'state', 'holder', 'epoch', 'nonce', 'namespace', 'queue', 'workflow', 'version')
+  run[9] = fresh
+  return run
+end

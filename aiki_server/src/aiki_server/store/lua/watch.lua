@@ -1,0 +1,20 @@
+#!lua
+-- watch: have a coordinator told when a run closes or stalls.
+-- KEYS[1]   run  hash
+-- ARGV[1]   coordinator id, without spaces
+-- Returns   the state, or nil when there is no such run. A closed run is not watched.
+-- At most 64 coordinators; the oldest goes first, and those that wait re-read every few seconds anyway.
+local run = redis.call('HMGET', KEYS[1], 'state', 'waiters')
+if not run[1] or run[1] == 'completed' or run[1] == 'failed' then
+  return run[1]
+end
+local waiters = {}
+for waiter in string.gmatch(run[2] or '', '%S+') do
+  if waiter == ARGV[1] then
+    return run[1]
+  end
+  waiters[#waiters + 1] = waiter
+end
+waiters[#waiters + 1] = ARGV[1]
+redis.call('HSET', KEYS[1], 'waiters', table.concat(waiters, ' ', math.max(1, #waiters - 63)))
+return run[1]
