@@ -1,0 +1,115 @@
+"""The expected errors of defining and running tasks.
+
+AikiError
+├── DefinitionError           a task or workflow cannot be defined like this
+│   └── UnsupportedTypeError  a type hint has no encoding
+├── DurationError             not a duration
+├── PayloadError
+│   ├── PayloadTypeError      a value does not fit its hint
+│   └── PayloadTooLargeError  a value is over the limit
+├── NotInRunError             a durable call outside a run
+└── Failure                   what fails a run; authors subclass it
+    └── TaskFailed            a task failed for good
+        └── TaskTimeoutError  … because its time was up
+"""
+
+from __future__ import annotations
+
+
+class AikiError(Exception):
+    """Base of every error that Aiki raises on purpose."""
+
+
+class DefinitionError(AikiError):
+    """A task or workflow cannot be defined like this."""
+
+
+class UnsupportedTypeError(DefinitionError):
+    """A type hint has no encoding.
+
+    Attributes:
+        hint: the hint, as written.
+    """
+
+    def __init__(self, where: str, hint: object, reason: str) -> None:
+        super().__init__(
+            f"{where} has type {hint!r}, which cannot be encoded: {reason}. Use a dataclass or a builtin."
+        )
+        self.hint = hint
+
+
+class DurationError(AikiError, ValueError):
+    """Not a duration."""
+
+    def __init__(self, value: object, reason: str) -> None:
+        super().__init__(
+            f"{value!r} is not a duration: {reason}. Write a timedelta or text like '1d2h3m4s500ms'."
+        )
+
+
+class PayloadError(AikiError):
+    """A value cannot be carried."""
+
+
+class PayloadTypeError(PayloadError, TypeError):
+    """A value does not fit its type hint.
+
+    Attributes:
+        where: which value, such as "argument 'amount' of task 'charge'".
+    """
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where} does not fit its type: {reason}")
+        self.where = where
+
+
+class PayloadTooLargeError(PayloadError, ValueError):
+    """A value is over the limit.
+
+    Attributes:
+        size_bytes: its size once encoded.
+        limit_bytes: the most there may be.
+    """
+
+    def __init__(self, where: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"{where} takes {size_bytes:,} bytes, over the limit of {limit_bytes:,}. "
+            "Keep large data in a store of its own and pass a reference."
+        )
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+
+class NotInRunError(AikiError, RuntimeError):
+    """A durable call outside a run."""
+
+
+class Failure(AikiError):
+    """What fails a run. Subclass it for the failures that callers should know."""
+
+
+class TaskFailed(Failure):
+    """A task failed for good.
+
+    Attributes:
+        task: the task's name.
+        type_name: the name of the exception's type, where the task ran.
+        message: its text.
+        traceback_text: its traceback, for people.
+        attempts: how many attempts were made.
+    """
+
+    def __init__(
+        self, task: str, type_name: str, message: str, *, traceback_text: str = "", attempts: int = 1
+    ) -> None:
+        times = "once" if attempts == 1 else f"{attempts} times"
+        super().__init__(f"task {task!r} failed ({times} tried): {type_name}: {message}")
+        self.task = task
+        self.type_name = type_name
+        self.message = message
+        self.traceback_text = traceback_text
+        self.attempts = attempts
+
+
+class TaskTimeoutError(TaskFailed, TimeoutError):
+    """A task failed for good because its time was up."""

@@ -1,0 +1,201 @@
+"""Define tasks: the units of work whose outcome a run records.
+
+A call is durable in a run and a plain call elsewhere; it is awaited in both, and typed alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
+
+from aiki_task.calls import durable_loop
+from aiki_task.durations import Duration, parse
+from aiki_task.errors import DefinitionError
+from aiki_task.payloads import ArgumentsCodec, ValueCodec, resolved_hints
+from aiki_task.retry import DEFAULT_RETRY, Retry
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+DEFAULT_TIMEOUT: Final = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOptions:
+    """How a task's calls are run.
+
+    Attributes:
+        retry: when a failed attempt is made again.
+        timeout: the longest one attempt may take; None means without limit.
+        total_timeout: the longest all attempts and delays may take together.
+        raises: exceptions that callers get as themselves; they are not retried.
+        queue: where the task runs; None means with the run.
+        remote: always through the queue, even where the run's own worker could run it.
+        key: names the call in its run instead of its arguments.
+    """
+
+    retry: Retry = DEFAULT_RETRY
+    timeout: timedelta | None = DEFAULT_TIMEOUT
+    total_timeout: timedelta | None = None
+    raises: tuple[type[BaseException], ...] = ()
+    queue: str | None = None
+    remote: bool = False
+    key: str | None = None
+
+
+class Task(Generic[P, R]):
+    """A task; made by `@task`."""
+
+    def __init__(self, function: Callable[P, Awaitable[R] | R], name: str, options: TaskOptions) -> None:
+        self.name = name
+        self.function = function
+        self.options = options
+        self.is_async = inspect.iscoroutinefunction(function)
+        where = f"task {name!r}"
+        self.arguments = ArgumentsCodec(function, where)
+        self._where = where
+        self.__name__ = name
+        self.__doc__ = function.__doc__
+        self.__module__ = function.__module__
+        self.__wrapped__ = function
+        self._result: ValueCodec | None = None
+
+    @property
+    def result(self) -> ValueCodec:
+        """How results are encoded."""
+        if self._result is None:
+            hints = resolved_hints(self.function, self._where)
+            self._result = ValueCodec(hints.get("return", Any), f"the result of {self._where}")
+        return self._result
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the task: durably in a run, as a plain call elsewhere (a sync function in a thread)."""
+        loop = durable_loop()
+        if loop is not None:
+            return cast("R", await loop.schedule_task(self, args, kwargs))
+        if self.is_async:
+            return await cast("Callable[P, Awaitable[R]]", self.function)(*args, **kwargs)
+        return await asyncio.to_thread(cast("Callable[P, R]", self.function), *args, **kwargs)
+
+    def with_(
+        self,
+        *,
+        key: str | None = None,
+        retry: Retry | None = None,
+        timeout: Duration | None = None,
+        total_timeout: Duration | None = None,
+        queue: str | None = None,
+        remote: bool | None = None,
+    ) -> Task[P, R]:
+        """The same task with other options; what is not given stays."""
+        given = {
+            "key": key,
+            "retry": retry,
+            "timeout": None if timeout is None else parse(timeout),
+            "total_timeout": None if total_timeout is None else parse(total_timeout),
+            "queue": queue,
+            "remote": remote,
+        }
+        changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        other: Task[P, R] = Task.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.options = replace(self.options, **changed)
+        return other
+
+    def __repr__(self) -> str:
+        return f"<task {self.name!r}>"
+
+
+class _Decorator:
+    """`@task(…)`: takes a sync or an async function."""
+
+    def __init__(self, name: str | None, options: TaskOptions) -> None:
+        self._name = name
+        self._options = options
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]]) -> Task[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R]) -> Task[P, R]: ...
+    def __call__(self, function: Callable[..., Any]) -> Task[..., Any]:
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            message = f"task {function.__name__!r} is a generator; return a list instead"
+            raise DefinitionError(message)
+        made: Task[..., Any] = Task(function, self._name or function.__name__, self._options)
+        _check_hints(made)
+        return made
+
+
+@overload
+def task(function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def task(
+    *,
+    name: str | None = None,
+    retry: Retry | None = None,
+    timeout: Duration | None = DEFAULT_TIMEOUT,
+    total_timeout: Duration | None = None,
+    raises: tuple[type[BaseException], ...] = (),
+    queue: str | None = None,
+    remote: bool = False,
+) -> _Decorator: ...
+def task(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    retry: Retry | None = None,
+    timeout: Duration | None = DEFAULT_TIMEOUT,
+    total_timeout: Duration | None = None,
+    raises: tuple[type[BaseException], ...] = (),
+    queue: str | None = None,
+    remote: bool = False,
+) -> Task[..., Any] | _Decorator:
+    """Make a function a task, with the options of `TaskOptions`.
+
+    The name is the function's unless *name* is given. Defaults: three attempts (`Retry()`), ten
+    minutes for each, no total limit.
+
+    Raises:
+        UnsupportedTypeError: a type hint has no encoding.
+        DurationError: a timeout is not a duration.
+    """
+    options = TaskOptions(
+        retry=retry or DEFAULT_RETRY,
+        timeout=None if timeout is None else parse(timeout),
+        total_timeout=None if total_timeout is None else parse(total_timeout),
+        raises=raises,
+        queue=queue,
+        remote=remote,
+    )
+    decorator = _Decorator(name, options)
+    return decorator if function is None else decorator(function)
+
+
+def _check_hints(made: Task[..., Any]) -> None:
+    """Refuse hints that are plainly wrong, without importing pydantic for the usual ones."""
+    plain = {int, str, float, bool, bytes, type(None), None, list, dict, Any}
+    annotations = inspect.get_annotations(made.function)
+    if any(isinstance(hint, str) for hint in annotations.values()):
+        return  # written as text; they are resolved at first use, when all names exist
+    if any(hint not in plain and not _is_own_class(hint) for hint in annotations.values() if _hashable(hint)):
+        made.arguments.check()
+        made.result.check()
+
+
+def _is_own_class(hint: object) -> bool:
+    return hasattr(hint, "__dataclass_fields__") or hasattr(hint, "__pydantic_fields__")
+
+
+def _hashable(hint: object) -> bool:
+    try:
+        hash(hint)
+    except TypeError:
+        return False
+    return True
