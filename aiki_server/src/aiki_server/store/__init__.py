@@ -9,11 +9,15 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import structlog
 
 from aiki_server.store.clock import Clock
 from aiki_server.store.connection import Address
+from aiki_server.store.errors import StoreError, StoreUnavailableError, StoreUnsafeError
 from aiki_server.store.flusher import Flusher
+from aiki_server.store.guard import Guard
 from aiki_server.store.listing import ListingStore
 from aiki_server.store.queues import QueueStore, StreamReader
 from aiki_server.store.runs import RunStore
@@ -26,7 +30,12 @@ from aiki_server.store.timers import TimerStore
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-__all__ = ["Clock", "StoreSettings", "Stores", "StreamReader", "open_store"]
+__all__ = ["Clock", "StoreHealth", "StoreSettings", "Stores", "StreamReader", "open_store"]
+
+TIME_SECONDS: Final = 5.0
+GUARD_SECONDS: Final = 30.0
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,16 +43,33 @@ class StoreSettings:
     """How to reach the store. `url`: redis://, rediss:// or unix:///PATH; password and db in it.
 
     `durability` is "fsync" or "local" (design §8). `partitions` is fixed when a cluster is created.
+    `allow_unsafe` serves on a store that can lose acknowledged work.
     """
 
     url: str
     partitions: int = 64
     durability: str = "fsync"
     allow_unsafe: bool = False
+    connect_seconds: float = 10.0
+
+
+class StoreHealth:
+    """What is wrong with the store now: `problems` has a sentence each, none when it is safe and reachable."""
+
+    def __init__(self, flusher: Flusher) -> None:
+        self._flusher = flusher
+        self.unsafe: list[str] = []
+
+    @property
+    def problems(self) -> list[str]:
+        unreachable = [] if self._flusher.problem is None else [str(self._flusher.problem)]
+        return unreachable + self.unsafe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
+    """One store. `clock` follows it while this is open, and `health` is kept up to date."""
+
     runs: RunStore
     tasks: TaskStore
     timers: TimerStore
@@ -52,8 +78,10 @@ class Stores:
     listing: ListingStore
     sweep: SweepStore
     clock: Clock
+    health: StoreHealth
     flusher: Flusher
     partitions: int
+    cluster_id: str
 
 
 @asynccontextmanager
@@ -65,24 +93,81 @@ async def open_store(settings: StoreSettings) -> AsyncGenerator[Stores]:
         StoreUnavailableError: it cannot be reached now.
         StoreUnsafeError: it would lose acknowledged work, or is another cluster's.
     """
-    address = Address.parse(settings.url)
     clock = Clock()
-    flusher = Flusher(address, [script.text for script in all_scripts()])
-    running = asyncio.ensure_future(flusher.run())
+    flusher = Flusher(Address.parse(settings.url), [script.text for script in all_scripts()])
+    guard = Guard(flusher, partitions=settings.partitions, durability=settings.durability)
+    health = StoreHealth(flusher)
+    tasks = [asyncio.ensure_future(flusher.run())]
     try:
-        runs = RunStore(flusher, clock, settings.partitions)
-        yield Stores(
-            runs=runs,
-            tasks=TaskStore(),
-            timers=TimerStore(),
-            sessions=SessionStore(),
-            queues=QueueStore(),
-            listing=ListingStore(),
-            sweep=SweepStore(),
-            clock=clock,
-            flusher=flusher,
-            partitions=settings.partitions,
-        )
+        await _connected(flusher, settings.connect_seconds)
+        await _follow(flusher, clock)
+        await _check(guard, health, settings)
+        if health.unsafe:
+            raise StoreUnsafeError(health.unsafe)
+        tasks.append(asyncio.ensure_future(_keep(flusher, clock, guard, health, settings)))
+        yield _stores(flusher, clock, health, settings.partitions, guard.cluster_id)
     finally:
-        running.cancel()
-        await asyncio.wait({running})
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+def _stores(flusher: Flusher, clock: Clock, health: StoreHealth, partitions: int, cluster_id: str) -> Stores:
+    return Stores(
+        runs=RunStore(flusher, clock, partitions),
+        tasks=TaskStore(flusher, clock, partitions),
+        timers=TimerStore(flusher, clock),
+        sessions=SessionStore(flusher, clock),
+        queues=QueueStore(flusher),
+        listing=ListingStore(flusher, partitions),
+        sweep=SweepStore(flusher, clock),
+        clock=clock,
+        health=health,
+        flusher=flusher,
+        partitions=partitions,
+        cluster_id=cluster_id,
+    )
+
+
+async def _connected(flusher: Flusher, within_seconds: float) -> None:
+    try:
+        async with asyncio.timeout(within_seconds):
+            await flusher.connected.wait()
+    except TimeoutError as error:
+        raise flusher.problem or StoreUnavailableError("the store does not answer") from error
+
+
+async def _follow(flusher: Flusher, clock: Clock) -> None:
+    seconds, micros = await flusher.submit(("TIME",), list[bytes])
+    clock.heard(int(seconds) * 1000 + int(micros) / 1000)
+
+
+async def _check(guard: Guard, health: StoreHealth, settings: StoreSettings) -> None:
+    problems = await guard.check()
+    if problems and settings.allow_unsafe:
+        for problem in problems:
+            log.warning("the store is unsafe, and allowed to be", problem=problem)
+        problems = []
+    try:
+        if not problems:
+            await guard.claim()
+    except StoreUnsafeError as error:
+        problems = error.problems
+    health.unsafe = problems
+
+
+async def _keep(
+    flusher: Flusher, clock: Clock, guard: Guard, health: StoreHealth, settings: StoreSettings
+) -> None:
+    """Follow the store's clock and check that it stays safe, until cancelled."""
+    loop = asyncio.get_running_loop()
+    check_at = loop.time() + GUARD_SECONDS
+    while True:
+        await asyncio.sleep(TIME_SECONDS)
+        try:
+            await _follow(flusher, clock)
+            if loop.time() >= check_at:
+                check_at = loop.time() + GUARD_SECONDS
+                await _check(guard, health, settings)
+        except StoreError as error:
+            log.warning("the store cannot be checked", reason=str(error))

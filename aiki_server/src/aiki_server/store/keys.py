@@ -94,3 +94,13 @@ def timer(kind: str, run_id: str, address: str) -> str:
 
 def escaped(part: str) -> str:
     return part.replace("%", "%25").replace(":", "%3A").replace("{", "%7B").replace("}", "%7D")
+
+
+def unescaped(part: str) -> str:
+    return part.replace("%7D", "}").replace("%7B", "{").replace("%3A", ":").replace("%25", "%")
+
+
+def split_ready(member: str) -> tuple[str, str]:
+    """Run id and address ('' for a run) of what `ready_run` or `ready_task` made."""
+    kind, run_id, *address = member.split("|", 2)
+    return (run_id, "") if kind == "r" else (run_id, address[0])

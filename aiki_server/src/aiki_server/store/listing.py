@@ -1,16 +1,38 @@
-"""Listing runs, newest first, over all partitions."""
+"""Listing runs, newest first, over all partitions.
+
+Runs are ordered by when they were started, then by id. A page token names the last run looked at, so pages
+neither repeat nor skip a run that was there when the first page was made.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import heapq
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING, Final
+
+from aiki_server.core.runs import RunRecord, RunState
+from aiki_server.store import keys, replies
+from aiki_server.store.scripts import script
 
 if TYPE_CHECKING:
+    from asyncio import Future
     from collections.abc import Collection
 
-    from aiki_server.core.runs import RunRecord, RunState
+    from aiki_server.store.connection import Reply
+    from aiki_server.store.flusher import Flusher
+
+ROUNDS_MAX: Final = 10
+STALLED_MAX: Final = 1_000
+
+# When a run was started, and its id: the order of a listing, newest first.
+Position = tuple[int, str]
 
 
 class ListingStore:
+    def __init__(self, flusher: Flusher, partitions: int) -> None:
+        self._flusher = flusher
+        self._partitions = partitions
+
     async def page(
         self,
         *,
@@ -20,13 +42,96 @@ class ListingStore:
         workflow: str = "",
         states: Collection[RunState] = (),
     ) -> tuple[list[RunRecord], str]:
-        """A page and the next token ("" at the end). Filters may make a page short, never wrong.
+        """A page and the next token ("" at the end). Filters can make a page short, even empty, never wrong.
 
         Raises:
             ValueError: the token was not made here.
         """
-        raise NotImplementedError
+        after = _position(token) if token else None
+        found: list[RunRecord] = []
+        for _ in range(ROUNDS_MAX):
+            positions = await self._newest(namespace, _indexes(states), size, after)
+            for record in await self._records(namespace, positions):
+                after = (record.start_ms, record.run_id)
+                if (not workflow or record.workflow == workflow) and (not states or record.state in states):
+                    found.append(record)
+                    if len(found) == size:
+                        return found, _token(after)
+            if len(positions) < size:
+                return found, ""
+            after = positions[-1]
+        return found, _token(after) if after else ""
 
     async def stalled(self, *, partition: int, namespace: str, workflow: str, version: str) -> list[str]:
-        """Run ids of stalled runs of one handler in a partition, at most 1,000."""
-        raise NotImplementedError
+        """Run ids of the stalled runs of one workflow and version in a partition, at most 1,000."""
+        key = keys.index(keys.tag(partition), namespace, "stalled")
+        members: list[bytes] = await self._flusher.submit(
+            ("ZRANGE", key, 0, STALLED_MAX - 1), replies.as_it_is
+        )
+        run_ids = [member.decode() for member in members]
+        asked = [
+            self._flusher.submit(
+                ("HMGET", keys.run(run_id), "workflow", "version", "state"), replies.as_it_is
+            )
+            for run_id in run_ids
+        ]
+        wanted = [workflow.encode(), version.encode(), b"stalled"]
+        return [run_id for run_id, future in zip(run_ids, asked, strict=True) if await future == wanted]
+
+    async def _newest(
+        self, namespace: str, indexes: list[str], size: int, after: Position | None
+    ) -> list[Position]:
+        asked = [
+            self._flusher.submit(
+                self._range(keys.index(keys.tag(partition), namespace, index), size, after), _positions
+            )
+            for partition in range(self._partitions)
+            for index in indexes
+        ]
+        merged = [position for future in asked for position in await future]
+        # What closed between two of these reads is in two of them.
+        return heapq.nlargest(size, {one for one in merged if after is None or one < after})
+
+    def _range(self, key: str, size: int, after: Position | None) -> tuple[str | int, ...]:
+        """Also the runs started in the same millisecond as the last one seen: `_newest` leaves out those seen."""
+        newest = f"{after[0]}" if after else "+inf"
+        return ("ZRANGE", key, newest, "-inf", "BYSCORE", "REV", "LIMIT", 0, size + _TIES, "WITHSCORES")
+
+    async def _records(self, namespace: str, positions: list[Position]) -> list[RunRecord]:
+        asked: list[tuple[str, Future[Reply]]] = []
+        for _, run_id in positions:
+            prefix = keys.tag_of(run_id)
+            command = script("summary").command((f"{prefix}run:{run_id}", f"{prefix}history:{run_id}"), ())
+            asked.append((run_id, self._flusher.submit(command, replies.as_it_is)))
+        records = [(run_id, await future) for run_id, future in asked]
+        made = [replies.record(run_id, reply) for run_id, reply in records if reply is not None]
+        return [record for record in made if record.namespace == namespace]
+
+
+# Runs of one partition that may have been started in one millisecond: more would be left out between two pages.
+_TIES: Final = 200
+
+
+def _indexes(states: Collection[RunState]) -> list[str]:
+    if not states:
+        return ["open", "completed", "failed"]
+    which = {RunState.RUNNING: "open", RunState.WAITING: "open"}
+    return sorted({which.get(state, state.value) for state in states})
+
+
+def _positions(reply: list[bytes]) -> list[Position]:
+    return [
+        (int(float(score)), member.decode()) for member, score in zip(reply[::2], reply[1::2], strict=True)
+    ]
+
+
+def _token(position: Position) -> str:
+    return urlsafe_b64encode(f"{position[0]}:{position[1]}".encode()).decode()
+
+
+def _position(token: str) -> Position:
+    try:
+        start_ms, _, run_id = urlsafe_b64decode(token.encode()).decode().partition(":")
+        return int(start_ms), run_id
+    except (ValueError, UnicodeError) as error:
+        raise ValueError(f"{token!r} is not a page token") from error

@@ -1,55 +1,176 @@
-"""Streams between coordinators: hints of work, and messages to one coordinator. Hints only."""
+"""Streams between coordinators: hints of work, and messages to one coordinator.
+
+Both are hints: a repeated one is harmless, a lost one is made up for by the sweep. Streams of work are never
+trimmed; an entry goes when its work was granted. Blocking reads have a connection of their own.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from aiki_server.core.runs import Hint
+from aiki_server.store import keys, replies
+from aiki_server.store.connection import REPLY_SECONDS, connect_caller
+from aiki_server.store.errors import StoreScriptError
+from aiki_server.store.flusher import Again
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Iterable, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, Iterable, Mapping
 
-    from aiki_server.core.runs import Attention, Hint, TaskAttention
+    from aiki_server.core.runs import Attention, TaskAttention
+    from aiki_server.store.connection import Argument, Caller, Reply
+    from aiki_server.store.flusher import Flusher
+
+MESSAGES_MAX: Final = 10_000
+READY_FIELD: Final = "m"
 
 
 class StreamReader:
-    """Blocking reads, on a connection of their own."""
+    """Blocking reads of one coordinator. One call at a time; a failed one closes the reader: open another."""
+
+    def __init__(self, caller: Caller, coordinator_id: str, last_id: str) -> None:
+        self._caller = caller
+        self._coordinator_id = coordinator_id
+        self._last_id = last_id
+        self._groups: set[str] = set()
 
     async def read(self, streams: Iterable[str], *, count: int, block_ms: int) -> list[Hint]:
-        """XREADGROUP over these queue streams (groups are made when missing); *count* per stream."""
-        raise NotImplementedError
+        """New entries of these streams of work, at most *count* of each; empty when *block_ms* are over.
 
-    async def read_messages(self, *, block_ms: int) -> list[bytes]:
-        """Messages published to this coordinator since the last call (since the reader opened)."""
-        raise NotImplementedError
+        Raises:
+            StoreError: the connection was lost; what was read and not returned is claimed later.
+        """
+        names = sorted(set(streams))
+        for name in names:
+            if name not in self._groups:
+                await self._make_group(name)
+        command: tuple[Argument, ...] = ("XREADGROUP", "GROUP", keys.GROUP, self._coordinator_id)
+        command += ("COUNT", count, "BLOCK", max(block_ms, 1), "STREAMS", *names, *(">" for _ in names))
+        try:
+            reply = await self._caller.call(*command, wait_seconds=block_ms / 1000 + REPLY_SECONDS)
+        except StoreScriptError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise
+            self._groups.clear()
+            return []
+        return [hint for name, entries in reply or () for hint in _hints(name.decode(), entries)]
+
+    async def read_messages(self, *, block_ms: int, count: int = 1000) -> list[bytes]:
+        """What was published to this coordinator since the last call, or since the reader was opened.
+
+        Raises:
+            StoreError: the connection was lost.
+        """
+        stream = keys.coordinator_stream(self._coordinator_id)
+        reply = await self._caller.call(
+            "XREAD",
+            "COUNT",
+            count,
+            "BLOCK",
+            max(block_ms, 1),
+            "STREAMS",
+            stream,
+            self._last_id,
+            wait_seconds=block_ms / 1000 + REPLY_SECONDS,
+        )
+        if not reply:
+            return []
+        entries = reply[0][1]
+        self._last_id = entries[-1][0].decode()
+        return [fields[1] for _, fields in entries]
+
+    async def _make_group(self, stream: str) -> None:
+        try:
+            await self._caller.call("XGROUP", "CREATE", stream, keys.GROUP, "0", "MKSTREAM")
+        except StoreScriptError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise
+        self._groups.add(stream)
 
 
 class QueueStore:
+    def __init__(self, flusher: Flusher) -> None:
+        self._flusher = flusher
+
     def stream(self, *, namespace: str, queue: str, handler: str) -> str:
         """The stream's name, for `StreamReader.read`."""
-        raise NotImplementedError
+        return keys.queue_stream(namespace, queue, handler)
 
     def hint(self, attention: Attention | TaskAttention) -> Future[None]:
         """Put it into the stream of its queue and handler."""
-        raise NotImplementedError
+        stream = keys.queue_stream(attention.namespace, attention.queue, attention.handler)
+        command = ("XADD", stream, "*", READY_FIELD, replies.member_of(attention))
+        return self._flusher.submit(command, replies.nothing)
 
     def done(self, hints: Iterable[Hint]) -> Future[None]:
         """Granted, or nothing to grant any more: XACK and XDEL."""
-        raise NotImplementedError
+        by_stream: dict[str, list[str]] = {}
+        for hint in hints:
+            by_stream.setdefault(hint.stream, []).append(hint.entry_id)
+        last: Future[None] | None = None
+        for stream, ids in by_stream.items():
+            self._flusher.submit(("XACK", stream, keys.GROUP, *ids), replies.nothing)
+            last = self._flusher.submit(("XDEL", stream, *ids), replies.nothing)
+        return self._flusher.answer(None) if last is None else last
 
     def claim(
         self, *, stream: str, consumer: str, idle_ms: int, cursor: str, count: int
     ) -> Future[tuple[str, list[Hint]]]:
-        """XAUTOCLAIM: entries read by somebody *idle_ms* ago and not done. Next cursor, "0-0" at the end."""
-        raise NotImplementedError
+        """Entries read *idle_ms* ago or longer and not done. The next cursor, "0-0" at the end."""
+        command = ("XAUTOCLAIM", stream, keys.GROUP, consumer, idle_ms, cursor, "COUNT", count)
 
-    def reader(self, *, coordinator_id: str) -> AbstractAsyncContextManager[StreamReader]:
-        raise NotImplementedError
+        def decode(reply: Reply) -> tuple[str, list[Hint]]:
+            return reply[0].decode(), list(_hints(stream, reply[1]))
+
+        def group_made(_: Reply) -> Again[tuple[str, list[Hint]]]:
+            return Again(command, decode)
+
+        ensure = ("XGROUP", "CREATE", stream, keys.GROUP, "0", "MKSTREAM")
+        return self._flusher.submit(ensure, group_made, allowed="BUSYGROUP")
+
+    @asynccontextmanager
+    async def reader(self, *, coordinator_id: str) -> AsyncGenerator[StreamReader]:
+        """A reader with a connection of its own, which sees messages published from now on.
+
+        Raises:
+            StoreUnavailableError: the store cannot be reached now.
+        """
+        caller = await connect_caller(self._flusher.address)
+        try:
+            last = await caller.call(
+                "XREVRANGE", keys.coordinator_stream(coordinator_id), "+", "-", "COUNT", 1
+            )
+            yield StreamReader(caller, coordinator_id, last[0][0].decode() if last else "0-0")
+        finally:
+            caller.connection.abort()
 
     def publish(self, *, coordinator_id: str, message: bytes) -> Future[None]:
         """Tell one coordinator something (a poke, a cancel, a closed run); capped, may be lost."""
-        raise NotImplementedError
+        stream = keys.coordinator_stream(coordinator_id)
+        command = ("XADD", stream, "MAXLEN", "~", MESSAGES_MAX, "*", READY_FIELD, message)
+        return self._flusher.submit(command, replies.nothing)
 
-    def backlog(self, streams: Iterable[str]) -> Future[Mapping[str, int]]:
-        """Stream → time of its oldest entry in ms (a hint older than that is gone); absent when empty."""
-        raise NotImplementedError
+    async def backlog(self, streams: Iterable[str]) -> Mapping[str, int]:
+        """Stream → when its oldest entry was made, in ms (older hints are gone); absent when it is empty."""
+        asked = {
+            stream: self._flusher.submit(("XRANGE", stream, "-", "+", "COUNT", 1), replies.as_it_is)
+            for stream in streams
+        }
+        found: dict[str, int] = {}
+        for stream, future in asked.items():
+            if entries := await future:
+                found[stream] = int(entries[0][0].partition(b"-")[0])
+        return found
+
+    def drop(self, stream: str) -> Future[None]:
+        """Delete the stream of a handler that nobody has served for long; `ready` makes it again."""
+        return self._flusher.submit(("UNLINK", stream), replies.nothing)
+
+
+def _hints(stream: str, entries: list[Reply]) -> Iterable[Hint]:
+    for entry_id, fields in entries:
+        if fields:
+            run_id, address = keys.split_ready(fields[1].decode())
+            yield Hint(stream, entry_id.decode(), run_id, address)

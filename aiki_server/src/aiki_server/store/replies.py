@@ -23,6 +23,7 @@ from aiki_server.core.runs import (
     TaskRecord,
     TaskState,
 )
+from aiki_server.store import keys
 
 if TYPE_CHECKING:
     from aiki_server.store.connection import Reply
@@ -178,3 +179,12 @@ def as_it_is(reply: Reply) -> Reply:
 
 def nothing(reply: Reply) -> None:
     """The reply says no more than that it is done."""
+
+
+def member_of(about: Attention | TaskAttention) -> str:
+    """Its member in `ready`."""
+    match about:
+        case Attention():
+            return keys.ready_run(about.run_id)
+        case TaskAttention():
+            return keys.ready_task(about.run_id, about.address)

@@ -20,7 +20,6 @@ from aiki_server.core.runs import (
     Fenced,
     Gap,
     Granted,
-    HeldTask,
     IdPolicy,
     LeaseToken,
     NotFound,
@@ -147,7 +146,9 @@ class RunStore:
         """Move a lease of a run or task to another incarnation; false when *old* does not hold it."""
         run_id, address = token.run_id, token.address
         prefix = keys.tag_of(run_id)
-        name, key = ("adopt_task", f"{prefix}tasks:{run_id}") if address else ("adopt", f"{prefix}run:{run_id}")
+        name, key = (
+            ("adopt_task", f"{prefix}tasks:{run_id}") if address else ("adopt", f"{prefix}run:{run_id}")
+        )
         command = script(name).command(
             (key, f"{prefix}held:{old}", f"{prefix}held:{new}", f"{prefix}holders"),
             (
@@ -175,9 +176,7 @@ class RunStore:
 
         `dedupe_id` belongs to the workflow id and is kept 24 h.
         """
-        deliver = Delivery(
-            clock=self._clock, namespace=namespace, event=event, dedupe_id=dedupe_id
-        )
+        deliver = Delivery(clock=self._clock, namespace=namespace, event=event, dedupe_id=dedupe_id)
         if workflow_id:
             key = keys.workflow(self._prefix(namespace, workflow_id), namespace, workflow_id)
             return self._flusher.submit(("GET", key), partial(deliver.resolved, workflow_id))
@@ -229,7 +228,7 @@ class RunStore:
         if workflow_id:
             key = keys.workflow(self._prefix(namespace, workflow_id), namespace, workflow_id)
 
-            def resolved(reply: Reply) -> RunRecord | None | Again[RunRecord | None]:
+            def resolved(reply: Reply) -> RunRecord | Again[RunRecord | None] | None:
                 if reply is None:
                     return None
                 found = reply.decode()

@@ -15,6 +15,7 @@ from aiki_server.store.connection import Argument
 
 NAMES: Final = (
     "adopt",
+    "adopt_task",
     "commit",
     "complete_task",
     "deliver",
@@ -23,7 +24,7 @@ NAMES: Final = (
     "get",
     "grant",
     "history",
-    "adopt_task",
+    "meta",
     "purge",
     "ready_entry",
     "release",
@@ -32,6 +33,7 @@ NAMES: Final = (
     "retry_task",
     "start",
     "start_task",
+    "summary",
     "take_task",
     "unstall",
     "watch",

@@ -4,17 +4,75 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiki_server.core.runs import DueTimer, Fired, HeldTask, LeaseToken, TimerKind
+from aiki_server.store import keys, mail, replies
+from aiki_server.store.scripts import script
+
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from aiki_server.core.runs import DueTimer, Fired
+    from aiki_server.store.clock import Clock
+    from aiki_server.store.connection import Reply
+    from aiki_server.store.flusher import Flusher
 
 
 class TimerStore:
+    def __init__(self, flusher: Flusher, clock: Clock) -> None:
+        self._flusher = flusher
+        self._clock = clock
+        self._fire = script("fire")
+
     def due(self, *, partition: int, until_ms: int, count: int = 100) -> Future[list[DueTimer]]:
-        """The timers due at or before *until_ms*, earliest first: pass now plus the sweep's interval to arm them."""
-        raise NotImplementedError
+        """Timers due at or before *until_ms*, earliest first: ask for now plus the sweep's interval, and arm them."""
+        command = (
+            "ZRANGE",
+            f"{keys.tag(partition)}timers",
+            "-inf",
+            until_ms,
+            "BYSCORE",
+            "LIMIT",
+            0,
+            count,
+            "WITHSCORES",
+        )
+        return self._flusher.submit(command, _due)
 
     def fire(self, timer: DueTimer) -> Future[Fired | None]:
-        """None when it is gone or not due (any more); the events it makes are made here."""
-        raise NotImplementedError
+        """None when it is gone, or not due (any more). The event that it makes is made here."""
+        run_id, address = timer.run_id, timer.address
+        prefix = keys.tag_of(run_id)
+        now_ms = self._clock.now_ms()
+        command = self._fire.command(
+            (
+                f"{prefix}timers",
+                f"{prefix}run:{run_id}",
+                f"{prefix}mailbox:{run_id}",
+                f"{prefix}ready",
+                f"{prefix}tasks:{run_id}",
+            ),
+            (timer.kind, run_id, address, now_ms, mail.event_of(timer, now_ms)),
+        )
+
+        def decode(reply: Reply) -> Fired | None:
+            if reply is None:
+                return None
+            if reply[0] == b"task":
+                return Fired(replies.task_attention(run_id, address, reply[1:]))
+            return Fired(replies.attention(run_id, reply[1]), _cancelled(run_id, address, reply[2]))
+
+        return self._flusher.submit(command, decode)
+
+
+def _due(reply: list[bytes]) -> list[DueTimer]:
+    timers: list[DueTimer] = []
+    for member, score in zip(reply[::2], reply[1::2], strict=True):
+        kind, run_id, address = member.decode().split("|", 2)
+        timers.append(DueTimer(TimerKind(kind), run_id, address, int(float(score))))
+    return timers
+
+
+def _cancelled(run_id: str, address: str, reply: list[Reply]) -> HeldTask | None:
+    if not reply:
+        return None
+    epoch, nonce, holder = reply
+    return HeldTask(LeaseToken(run_id, address, epoch, nonce.decode()), holder.decode())
