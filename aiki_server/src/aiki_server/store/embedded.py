@@ -97,7 +97,7 @@ class EmbeddedValkey:
         lock = (self.data_dir / "lock").open("ab")
         try:
             async with asyncio.timeout(LOCK_SECONDS):
-                while not _locked(lock):
+                while not _locked(lock):  # noqa: ASYNC110  a file lock has no event
                     await asyncio.sleep(0.02)
         except BaseException as error:
             lock.close()

@@ -1,0 +1,94 @@
+"""A real store for tests: one embedded Valkey a test process, emptied for each test.
+
+Import the fixtures you want into your `conftest.py`: `embedded_store` (the server), `store_url` (emptied),
+`store` (opened `Stores`).
+"""
+
+import asyncio
+import itertools
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+
+import pytest
+
+from aiki_server.core.ids import run_id_for
+from aiki_server.core.runs import Granted, IdPolicy, LeaseToken, Started, StartRun
+from aiki_server.store import Stores, StoreSettings, open_store
+from aiki_server.store.connection import Address, connect_caller
+from aiki_server.store.embedded import EmbeddedValkey
+
+PARTITIONS = 4
+NAMESPACE = "tests"
+INCARNATION = "coordinator.session.1"
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def embedded_store() -> Generator[EmbeddedValkey]:
+    """A server that lives as long as this test process."""
+    with tempfile.TemporaryDirectory(prefix="aiki-store-") as folder, asyncio.Runner() as runner:
+        valkey = EmbeddedValkey(Path(folder))
+        runner.run(valkey.__aenter__())
+        yield valkey
+        runner.run(valkey.__aexit__())
+
+
+@pytest.fixture
+async def store_url(embedded_store: EmbeddedValkey) -> str:
+    """The address of a store with nothing in it."""
+    await call(embedded_store.url, "FLUSHALL")
+    return embedded_store.url
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncGenerator[Stores]:
+    """An empty store, opened."""
+    async with open_store(StoreSettings(url=store_url, partitions=PARTITIONS)) as stores:
+        yield stores
+
+
+async def call(url: str, *command: str | bytes | int) -> object:
+    """One command, on a connection of its own."""
+    caller = await connect_caller(Address.parse(url))
+    try:
+        return await caller.call(*command)
+    finally:
+        caller.connection.abort()
+
+
+def a_start(
+    workflow_id: str = "",
+    request_id: str = "request",
+    *,
+    policy: IdPolicy = IdPolicy.EQUAL,
+    input_hash: str = "hash",
+) -> StartRun:
+    """A run to start, of a workflow id of its own if none is given."""
+    workflow_id = workflow_id or f"workflow-{next(_numbers)}"
+    return StartRun(
+        namespace=NAMESPACE,
+        workflow_id=workflow_id,
+        run_id=run_id_for(NAMESPACE, workflow_id, request_id, PARTITIONS),
+        workflow="purchase",
+        version="1",
+        queue="default",
+        input_hash=input_hash,
+        policy=policy,
+        started_event=b"started",
+    )
+
+
+async def a_run(store: Stores, workflow_id: str = "") -> str:
+    """A run that was started; its id."""
+    outcome = await store.runs.start(a_start(workflow_id))
+    assert isinstance(outcome, Started)
+    return outcome.run_id
+
+
+async def a_grant(store: Stores, run_id: str, nonce: str = "nonce1") -> LeaseToken:
+    """The run's lease, held by INCARNATION."""
+    granted = await store.runs.grant(run_id=run_id, incarnation=INCARNATION, nonce=nonce)
+    assert isinstance(granted, Granted)
+    return granted.token
