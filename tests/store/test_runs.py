@@ -137,9 +137,7 @@ async def test_a_late_copy_of_a_grant_does_not_grant_again(store: Stores) -> Non
     token = await a_grant(store, run_id, "n1")
     await store.runs.release(token=token, incarnation=INCARNATION)
 
-    assert isinstance(
-        await store.runs.grant(run_id=run_id, incarnation=INCARNATION, nonce="n1"), NotReady
-    )
+    assert isinstance(await store.runs.grant(run_id=run_id, incarnation=INCARNATION, nonce="n1"), NotReady)
     assert (await a_grant(store, run_id, "n2")).epoch == 2
 
 
@@ -159,7 +157,9 @@ async def test_a_commit_is_applied_once_however_often_it_comes(store: Stores) ->
     token = await a_grant(store, run_id)
     await signal(store, run_id, b"signal")
     first = await commit(store, token, 1, b"a", b"b", drain=True)
-    assert first == Committed(4, [b"signal"], mail_waits=False, released=False, closed=False, waiters=[], cancelled_leases=[])
+    assert first == Committed(
+        4, [b"signal"], mail_waits=False, released=False, closed=False, waiters=[], cancelled_leases=[]
+    )
 
     assert await commit(store, token, 1, b"a", b"b", drain=True) == first
     assert isinstance(await commit(store, token, 2, b"c"), Committed)
@@ -281,7 +281,11 @@ async def test_release_makes_the_run_ready_again(store: Stores) -> None:
 
     assert isinstance(released, Released)
     assert isinstance(released.attention, Attention)
-    assert (released.attention.handler, released.attention.holder, released.attention.fresh) == ("w:purchase:1", None, True)
+    assert (released.attention.handler, released.attention.holder, released.attention.fresh) == (
+        "w:purchase:1",
+        None,
+        True,
+    )
     assert await store.runs.release(token=token, incarnation=INCARNATION) == Fenced(None, "")
     assert await state(store, run_id) is RunState.RUNNING
 

@@ -87,6 +87,7 @@ class Flusher:
         self._sending = False
         self._paused = False
         self._replies = 0
+        self._closed = False
 
     def submit(
         self,
@@ -100,8 +101,9 @@ class Flusher:
         An error reply that begins with *allowed* is a reply like any other: the decoder gets None.
         """
         future: asyncio.Future[T] = self._loop.create_future()
-        if len(self._waiting) >= CALLS_WAITING_MAX:
-            future.set_exception(StoreUnavailableError("the store does not keep up: too many calls wait"))
+        if self._closed or len(self._waiting) >= CALLS_WAITING_MAX:
+            reason = "the store was closed" if self._closed else "too many calls wait for the store"
+            future.set_exception(StoreUnavailableError(reason))
             return future
         self._waiting.append(Call(pack(command), decode, future, allowed))
         self._wake()
@@ -125,6 +127,7 @@ class Flusher:
                 await self._watch(connection)
                 self._lost()
         finally:
+            self._closed = True
             if self._connection is not None:
                 self._connection.abort()
             self._lost()

@@ -131,7 +131,7 @@ def _token(position: Position) -> str:
 
 def _position(token: str) -> Position:
     try:
-        start_ms, _, run_id = urlsafe_b64decode(token.encode()).decode().partition(":")
+        start_ms, run_id = urlsafe_b64decode(token.encode()).decode().split(":")
         return int(start_ms), run_id
     except (ValueError, UnicodeError) as error:
         raise ValueError(f"{token!r} is not a page token") from error
