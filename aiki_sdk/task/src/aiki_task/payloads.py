@@ -12,6 +12,7 @@ import inspect
 import json
 from collections.abc import Callable, Hashable, Mapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from aiki_task.errors import PayloadTooLargeError, PayloadTypeError, UnsupportedTypeError
@@ -224,7 +225,8 @@ class _Json:
             allow_inf_nan=False,
             ser_json_inf_nan="constants",
         )
-        self._adapter: TypeAdapter[list[Any]] = TypeAdapter(list[hint], config=config)
+        in_a_list: Any = GenericAlias(list, (hint,))
+        self._adapter: TypeAdapter[list[Any]] = TypeAdapter(in_a_list, config=config)
         schema = str(self._adapter.core_schema)
         self._may_hold_sets = any(f"'type': '{kind}'" in schema for kind in ("set", "frozenset", "any"))
 
@@ -295,7 +297,8 @@ def _with_sorted_sets(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_with_sorted_sets(item) for item in cast("Sequence[Any]", value)]
     if isinstance(value, dict):
-        return {key: _with_sorted_sets(item) for key, item in cast("dict[Any, Any]", value).items()}
+        mapping = cast("Mapping[Any, Any]", cast("object", value))
+        return {key: _with_sorted_sets(item) for key, item in mapping.items()}
     return value
 
 
