@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiki_server.core.runs import DueTimer, Fired, HeldTask, LeaseToken, TimerKind
-from aiki_server.store import keys, mail, replies
+from aiki_server.store import keys, replies
 from aiki_server.store.scripts import script
 
 if TYPE_CHECKING:
@@ -37,11 +37,14 @@ class TimerStore:
         )
         return self._flusher.submit(command, _due)
 
-    def fire(self, timer: DueTimer) -> Future[Fired | None]:
-        """None when it is gone, or not due (any more). The event that it makes is made here."""
+    def fire(self, timer: DueTimer, event: bytes) -> Future[Fired | None]:
+        """None when it is gone, or not due (any more).
+
+        `event` becomes mail of the run: TimerFired, TaskRetryDue, or, when a remote task is out of time
+        altogether, its TaskFailed (`loops.mail.event_of` makes them). Nothing when a backoff is over.
+        """
         run_id, address = timer.run_id, timer.address
         prefix = keys.tag_of(run_id)
-        now_ms = self._clock.now_ms()
         command = self._fire.command(
             (
                 f"{prefix}timers",
@@ -50,7 +53,7 @@ class TimerStore:
                 f"{prefix}ready",
                 f"{prefix}tasks:{run_id}",
             ),
-            (timer.kind, run_id, address, now_ms, mail.event_of(timer, now_ms)),
+            (timer.kind, run_id, address, self._clock.now_ms(), event),
         )
 
         def decode(reply: Reply) -> Fired | None:

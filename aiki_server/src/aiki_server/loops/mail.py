@@ -1,4 +1,4 @@
-"""The inputs that the store itself makes, as serialized events: a timer's time has come, a task's is over."""
+"""The inputs that a coordinator makes itself, as serialized events: a timer's time has come, a task's is over."""
 
 from __future__ import annotations
 

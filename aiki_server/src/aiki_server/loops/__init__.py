@@ -1,0 +1,1 @@
+"""What a coordinator does by itself: timers, sweeps, streams."""
