@@ -6,12 +6,11 @@ over, with commits that were made before, by incarnations that hold nothing.
 
 import asyncio
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from aiki_server.core.runs import (
-    Attention,
     Committed,
     Completed,
     Delivered,
@@ -31,7 +30,8 @@ from aiki_server.core.runs import (
     TaskAttention,
     TimerKind,
 )
-from aiki_server.store import Stores
+from aiki_server.store import Stores, keys
+from aiki_server.store.replies import as_it_is
 from tests.support.store import NAMESPACE, a_start
 
 INCARNATIONS = ["a.s.1", "b.s.1"]
@@ -119,9 +119,10 @@ class Machine:
         assert await store.runs.history(run_id=self.run_id, first=0, count=10_000) == model.history
         assert record.mail == len(model.mailbox)
         where = int(self.run_id.partition("-")[0])
+        score = ("ZSCORE", f"{keys.tag(where)}ready", keys.ready_run(self.run_id))
+        assert (await store.flusher.submit(score, as_it_is) is not None) == model.ready
         entries = await store.sweep.ready(partition=where, before_ms=2**50, count=1000)
         ready = [entry.attention for entry in entries if entry.attention.run_id == self.run_id]
-        assert any(isinstance(attention, Attention) for attention in ready) == model.ready
         waiting = {about.address for about in ready if isinstance(about, TaskAttention)}
         assert waiting == {address for address, task in model.tasks.items() if task.state == "ready"}
         held = {
@@ -167,6 +168,7 @@ class Machine:
                 model.ready = bool(model.mailbox)
                 model.granted = len(model.history)
                 self.nonces.append(nonce)
+                self.leases.append((replace(model.token(self.run_id), nonce="forged"), incarnation))
                 self.leases.append((model.token(self.run_id), incarnation))
             assert isinstance(outcome, Granted)
             assert outcome.token == model.token(self.run_id)
