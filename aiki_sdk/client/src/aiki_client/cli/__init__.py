@@ -1,0 +1,5 @@
+"""The `aiki` command. Its subcommands come from every distribution that is installed."""
+
+from aiki_client.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,240 @@
+"""The way to a coordinator: one channel for each address, the next one tried when one does not answer.
+
+Invariant: a request is sent again only when nobody answered or the answer was "not now", and every
+request that goes through `call` may be repeated. Everything else is told at once.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import grpc
+import grpc.aio
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from aiki.v1 import workflow_pb2, workflow_pb2_grpc
+from aiki_client.errors import CoordinatorUnavailableError, SettingsError, error_info, from_rpc
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+T = TypeVar("T")
+
+CONNECT_PATIENCE: Final = timedelta(seconds=3)
+RETRY_PATIENCE: Final = timedelta(seconds=30)
+ANSWER_TIMEOUT: Final = timedelta(seconds=10)
+PAUSE_SECONDS_MAX: Final = 1.0
+PORT: Final = 7700
+NOT_NOW: Final = frozenset({"DRAINING", "STORE_UNAVAILABLE"})
+NOBODY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+OPTIONS: Final = (
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.max_send_message_length", 16 * 1024 * 1024),
+)
+# The standard health service, asked without generated code: any answer shows that somebody is there.
+HEALTH: Final = "/grpc.health.v1.Health/Check"
+# What gRPC puts before and after the words that help.
+NOISE: Final = re.compile(r"^.*last error: \w+: |^.*Failed to connect to remote host: |\s*\(\d+\)$")
+
+
+class NotNowError(Exception):
+    """A request that may be sent again. Never leaves this module."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        self.error = error
+        super().__init__()
+
+
+@dataclass(slots=True, kw_only=True)
+class Endpoint:
+    """One address, its channel, and why it last did not answer."""
+
+    address: str
+    channel: grpc.aio.Channel
+    stub: "workflow_pb2_grpc.WorkflowServiceAsyncStub"
+    reason: str
+
+
+class Connection:
+    """Channels to the coordinators of one cluster; opened and closed by `async with`."""
+
+    def __init__(self, addresses: Sequence[str]) -> None:
+        self.addresses = parse_addresses(addresses)
+        self._endpoints: list[Endpoint] = []
+        self._current = 0
+
+    async def __aenter__(self) -> Self:
+        for address in self.addresses:
+            channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+            stub = workflow_pb2_grpc.WorkflowServiceStub(channel)
+            self._endpoints.append(Endpoint(address=address, channel=channel, stub=stub, reason="not tried"))
+        try:
+            await self._persist(self._ask_health, CONNECT_PATIENCE)
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def call(
+        self,
+        rpc: "Callable[[workflow_pb2_grpc.WorkflowServiceAsyncStub], grpc.aio.UnaryUnaryMultiCallable[Request, Response]]",
+        request: Request,
+        *,
+        timeout: timedelta = ANSWER_TIMEOUT,
+    ) -> Response:
+        """Send a request that may be repeated, until somebody answers it.
+
+        Raises:
+            CoordinatorUnavailableError: nobody did, for `RETRY_PATIENCE`.
+            AikiError: the answer was a refusal.
+        """
+
+        async def attempt(endpoint: Endpoint) -> Response:
+            return await rpc(endpoint.stub)(request, timeout=timeout.total_seconds())
+
+        return await self._persist(attempt, RETRY_PATIENCE)
+
+    async def call_once(
+        self,
+        rpc: "Callable[[workflow_pb2_grpc.WorkflowServiceAsyncStub], grpc.aio.UnaryUnaryMultiCallable[Request, Response]]",
+        request: Request,
+    ) -> Response:
+        """Send a request that must not be repeated."""
+
+        async def attempt(endpoint: Endpoint) -> Response:
+            return await rpc(endpoint.stub)(request, timeout=ANSWER_TIMEOUT.total_seconds())
+
+        return await self._persist(attempt, timedelta())
+
+    async def history(
+        self, request: workflow_pb2.GetHistoryRequest
+    ) -> AsyncGenerator[workflow_pb2.GetHistoryResponse, None]:
+        """The pages of a history; goes on where it was when the stream breaks."""
+        wanted = workflow_pb2.GetHistoryRequest()
+        wanted.CopyFrom(request)
+        while True:
+            stream, page = await self._persist(lambda endpoint: _open(endpoint, wanted), RETRY_PATIENCE)
+            try:
+                while page is not None:
+                    wanted.first_index = page.first_index + len(page.events)
+                    yield page
+                    try:
+                        page = await _next_page(stream)
+                    except grpc.aio.AioRpcError as error:
+                        if not _is_transient(error):
+                            raise from_rpc(error) from error
+                        break
+                else:
+                    return
+            finally:
+                stream.cancel()
+
+    async def _persist(self, attempt: Callable[[Endpoint], Awaitable[T]], patience: timedelta) -> T:
+        """Try one endpoint after another until one answers or *patience* is over."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(NotNowError),
+            wait=wait_random_exponential(multiplier=0.05, max=PAUSE_SECONDS_MAX),
+            stop=stop_after_delay(patience.total_seconds()),
+            reraise=True,
+        )
+        try:
+            return await retrying(self._try_current, attempt)
+        except NotNowError as not_now:
+            if error_info(not_now.error) is not None:
+                raise from_rpc(not_now.error) from not_now.error
+            reasons = {endpoint.address: endpoint.reason for endpoint in self._endpoints}
+            raise CoordinatorUnavailableError(reasons) from not_now.error
+
+    async def _try_current(self, attempt: Callable[[Endpoint], Awaitable[T]]) -> T:
+        if not self._endpoints:
+            raise RuntimeError("the client is not connected: use it inside 'async with Client.connect(…)'")
+        endpoint = self._endpoints[self._current % len(self._endpoints)]
+        try:
+            return await attempt(endpoint)
+        except grpc.aio.AioRpcError as error:
+            if not _is_transient(error):
+                raise from_rpc(error) from error
+            endpoint.reason = _reason(error)
+            self._current += 1
+            raise NotNowError(error) from error
+
+    @staticmethod
+    async def _ask_health(endpoint: Endpoint) -> None:
+        ask: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = endpoint.channel.unary_unary(HEALTH)
+        try:
+            await ask(b"", timeout=CONNECT_PATIENCE.total_seconds())
+        except grpc.aio.AioRpcError as error:
+            # A coordinator that drains or has no health service is there all the same.
+            if error.code() in NOBODY:
+                raise
+
+    async def _close(self) -> None:
+        endpoints, self._endpoints = self._endpoints, []
+        await asyncio.gather(*(endpoint.channel.close() for endpoint in endpoints))
+
+
+def parse_addresses(addresses: Sequence[str]) -> tuple[str, ...]:
+    """`host:port` each, a list being written with commas; the port is 7700 when left out.
+
+    Raises:
+        SettingsError: an address is none, or there is none.
+    """
+    parts = [part.strip() for address in addresses for part in address.split(",")]
+    parsed = tuple(_with_port(part) for part in parts if part)
+    if not parsed:
+        raise SettingsError("no address of a coordinator: name one as host:port, such as localhost:7700")
+    return tuple(dict.fromkeys(parsed))
+
+
+def _with_port(address: str) -> str:
+    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+)(?::(\d{1,5}))?", address)
+    port = int(found[2] or PORT) if found else 0
+    if found is None or not 0 < port < 2**16:
+        raise SettingsError(
+            f"{address!r} is no address of a coordinator: write host:port, such as localhost:7700"
+        )
+    return f"{found[1]}:{port}"
+
+
+def _is_transient(error: grpc.aio.AioRpcError) -> bool:
+    info = error_info(error)
+    return error.code() in NOBODY if info is None else info.reason in NOT_NOW
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "no answer in time"
+    told = error.details() or error.code().name
+    shorter = NOISE.sub("", told)
+    while shorter != told:
+        told, shorter = shorter, NOISE.sub("", shorter)
+    return told
+
+
+async def _open(
+    endpoint: Endpoint, request: workflow_pb2.GetHistoryRequest
+) -> "tuple[grpc.aio.UnaryStreamCall[workflow_pb2.GetHistoryRequest, workflow_pb2.GetHistoryResponse], workflow_pb2.GetHistoryResponse | None]":
+    stream = endpoint.stub.GetHistory(request)
+    try:
+        return stream, await _next_page(stream)
+    except BaseException:
+        stream.cancel()
+        raise
+
+
+async def _next_page(
+    stream: "grpc.aio.UnaryStreamCall[workflow_pb2.GetHistoryRequest, workflow_pb2.GetHistoryResponse]",
+) -> workflow_pb2.GetHistoryResponse | None:
+    page = await stream.read()
+    return page if isinstance(page, workflow_pb2.GetHistoryResponse) else None

@@ -1,0 +1,249 @@
+"""What can go wrong between a client and its runs, each error one sentence that says what to do.
+
+    AikiError
+    ├── CoordinatorUnavailableError     nothing answers at any address
+    ├── WaitTimeoutError                the run is still open when the caller's time is up
+    ├── RunOutcomeError                 a run gave no result
+    │   ├── RunStalled                  parked by a bug in its code
+    │   └── RunFailedError              failed with an exception whose class is not known here
+    ├── SettingsError                   aiki.toml, the environment or a flag is wrong
+    └── RefusedError                    the coordinator said no; `reason` is its word for why
+        ├── RunNotFoundError, RunClosedError, NotStalledError, WorkflowIdTaken
+        ├── UnknownWorkflowError, UnknownVersionError, NoWorkerError
+        ├── InvalidArgumentError, RevisionError
+        └── StoreError: StoreUnavailableError, StoreUnsafeError, StoreFullError
+
+Invariant: a status of the wire becomes one of these in `from_rpc` and nowhere else.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]  ships them unmarked
+
+from aiki_task.errors import AikiError, PayloadTooLargeError
+from aiki_task.failures import FailureInfo
+
+DOMAIN: Final = "aiki"
+STATUS_KEY: Final = "grpc-status-details-bin"
+
+
+class CoordinatorUnavailableError(AikiError):
+    """No coordinator answers.
+
+    Attributes:
+        reasons: why, by address.
+    """
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        self.reasons = dict(reasons)
+        told = "; ".join(f"{address}: {reason}" for address, reason in self.reasons.items())
+        super().__init__(
+            f"coordinator not reachable ({told}): start one with 'aiki dev', or name its address "
+            "with --address, AIKI_ADDRESS or [client] address in aiki.toml"
+        )
+
+
+class WaitTimeoutError(AikiError, TimeoutError):
+    """The run is still open; it goes on."""
+
+    def __init__(self, run_id: str, waiting_for: str) -> None:
+        self.run_id = run_id
+        self.waiting_for = waiting_for
+        why = f" ({waiting_for})" if waiting_for else ""
+        super().__init__(f"run {run_id!r} is still open{why}: it goes on, wait again when you like")
+
+
+class RunOutcomeError(AikiError):
+    """A run gave no result.
+
+    Attributes:
+        run_id: which run.
+        failure: why, with the traceback where it happened.
+    """
+
+    def __init__(self, run_id: str, failure: FailureInfo, message: str) -> None:
+        self.run_id = run_id
+        self.failure = failure
+        super().__init__(message)
+
+
+class RunStalled(RunOutcomeError):  # the design's name
+    """A bug parked the run; it goes on with fixed code."""
+
+    def __init__(self, run_id: str, failure: FailureInfo) -> None:
+        told = f"\n{failure.traceback.rstrip()}" if failure.traceback else ""
+        super().__init__(
+            run_id,
+            failure,
+            f"run {run_id!r} is stalled by {_named(failure)}: start a worker with fixed code, "
+            f"or try again with 'aiki run resume {run_id}'{told}",
+        )
+
+
+class RunFailedError(RunOutcomeError):
+    """The run failed with an exception that is not known here by its class."""
+
+    def __init__(self, run_id: str, failure: FailureInfo) -> None:
+        causes = "".join(f", caused by {_named(cause)}" for cause in _causes(failure))
+        super().__init__(run_id, failure, f"run {run_id!r} failed with {_named(failure)}{causes}")
+
+
+class SettingsError(AikiError):
+    """A setting is unknown or does not fit."""
+
+
+class RefusedError(AikiError):
+    """The coordinator refused a request.
+
+    Attributes:
+        reason: the coordinator's word for why (`docs/protocol.md` lists them).
+        details: what the refusal is about, by name.
+    """
+
+    reason: ClassVar[str] = ""
+
+    def __init__(self, message: str, details: Mapping[str, str] | None = None) -> None:
+        self.details = dict(details or {})
+        super().__init__(message)
+
+
+class RunNotFoundError(RefusedError):
+    """No such run in this namespace."""
+
+    reason = "RUN_NOT_FOUND"
+
+
+class RunClosedError(RefusedError):
+    """The run is over."""
+
+    reason = "RUN_CLOSED"
+
+
+class NotStalledError(RefusedError):
+    """The run is not stalled, so there is nothing to resume."""
+
+    reason = "NOT_STALLED"
+
+
+class WorkflowIdTaken(RefusedError):  # the design's name
+    """Another run has this workflow id."""
+
+    reason = "WORKFLOW_ID_TAKEN"
+
+
+class UnknownWorkflowError(RefusedError):
+    """No worker ever served this workflow."""
+
+    reason = "WORKFLOW_UNKNOWN"
+
+
+class UnknownVersionError(RefusedError):
+    """The workflow is served, but not in this version."""
+
+    reason = "VERSION_UNKNOWN"
+
+
+class NoWorkerError(RefusedError):
+    """No worker that serves this workflow is connected."""
+
+    reason = "NO_WORKER"
+
+
+class InvalidArgumentError(RefusedError):
+    """The request itself is wrong."""
+
+    reason = "INVALID_ARGUMENT"
+
+
+class RevisionError(RefusedError):
+    """This client and the coordinator speak no common revision of the protocol."""
+
+    reason = "REVISION_UNSUPPORTED"
+
+
+class StoreError(RefusedError):
+    """The coordinator's store is not in a state to serve this."""
+
+
+class StoreUnavailableError(StoreError):
+    """The coordinator cannot reach its store."""
+
+    reason = "STORE_UNAVAILABLE"
+
+
+class StoreUnsafeError(StoreError):
+    """The store could lose what it acknowledges, so the coordinator does not serve."""
+
+    reason = "STORE_UNSAFE"
+
+
+class StoreFullError(StoreError):
+    """The store has no room for new runs."""
+
+    reason = "STORE_FULL"
+
+
+REFUSALS: Final[Mapping[str, type[RefusedError]]] = {
+    refusal.reason: refusal
+    for refusal in (
+        RunNotFoundError,
+        RunClosedError,
+        NotStalledError,
+        WorkflowIdTaken,
+        UnknownWorkflowError,
+        UnknownVersionError,
+        NoWorkerError,
+        InvalidArgumentError,
+        RevisionError,
+        StoreUnavailableError,
+        StoreUnsafeError,
+        StoreFullError,
+    )
+}
+
+
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
+    """What an Aiki coordinator says of an error; None when it was somebody else."""
+    for key, value in error.trailing_metadata() or ():
+        if key == STATUS_KEY and isinstance(value, bytes):
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info) and info.domain == DOMAIN:
+                    return info
+    return None
+
+
+def from_rpc(error: grpc.aio.AioRpcError) -> AikiError:
+    """The error of the domain that a status stands for."""
+    message = error.details() or error.code().name
+    info = error_info(error)
+    if info is None:
+        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return RevisionError(
+                f"the coordinator does not know this request ({message}): upgrade it, or use an older client"
+            )
+        return RefusedError(f"the coordinator answered {error.code().name}: {message}")
+    if info.reason == "PAYLOAD_TOO_LARGE":
+        return _too_large(message, info.metadata)
+    return REFUSALS.get(info.reason, RefusedError)(message, info.metadata)
+
+
+def _too_large(message: str, metadata: Mapping[str, str]) -> PayloadTooLargeError:
+    size_bytes, limit_bytes = (int(metadata.get(name, "0")) for name in ("size_bytes", "limit_bytes"))
+    error = PayloadTooLargeError("the request", size_bytes, limit_bytes)
+    error.args = (message,)  # The coordinator knows best which value it was.
+    return error
+
+
+def _named(failure: FailureInfo) -> str:
+    return f"{failure.type}: {failure.message}" if failure.message else failure.type
+
+
+def _causes(failure: FailureInfo) -> list[FailureInfo]:
+    causes: list[FailureInfo] = []
+    while failure.cause is not None:
+        failure = failure.cause
+        causes.append(failure)
+    return causes
