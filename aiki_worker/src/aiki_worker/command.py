@@ -1,0 +1,95 @@
+"""`aiki worker MODULE…`: serve what modules define."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import click
+
+from aiki_task.errors import AikiError
+
+SWITCH_SECONDS: Final = 0.0005
+"""How long a thread may keep the interpreter while the other waits: the session must not lag behind."""
+PARENT_POLL_SECONDS: Final = 0.25
+
+
+@click.command()
+@click.argument("modules", nargs=-1, required=True)
+@click.option("--address", multiple=True, help="host:port of a coordinator; can be given several times.")
+@click.option("--namespace", help="The namespace that is served.")
+@click.option("--queue", "queues", multiple=True, help="A queue that is served; can be given several times.")
+@click.option("--slots", type=int, help="Attempts of tasks at once.")
+@click.option("--threads", type=int, help="Threads for sync tasks.")
+@click.option("--runs", type=int, help="Runs held at once.")
+@click.option("--identity", help="A name for people.")
+@click.option("--build-id", help="What the code is; default: a digest of its sources.")
+@click.option("--grace", help="How long running work may take to finish on SIGTERM, such as 30s.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+@click.option("--log-format", type=click.Choice(["text", "json"]))
+@click.option("--exit-with-parent", is_flag=True, help="End when the parent process does (not on Windows).")
+def worker(
+    modules: tuple[str, ...],
+    *,
+    address: tuple[str, ...],
+    queues: tuple[str, ...],
+    exit_with_parent: bool,
+    **options: str | int | None,
+) -> None:
+    """Serve the workflows and tasks of MODULES until stopped.
+
+    Ctrl-C or SIGTERM once drains, twice stops at once.
+    """
+    if exit_with_parent:
+        _exit_with_parent()
+    try:
+        _serve(modules, address=",".join(address) or None, queues=queues or None, **options)
+    except AikiError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _serve(modules: tuple[str, ...], **options: object) -> None:
+    from aiki_worker import logs
+    from aiki_worker.handlers import load
+    from aiki_worker.settings import load_settings
+    from aiki_worker.worker import Worker
+
+    settings = load_settings(**options)
+    logs.configure(settings.log_level, settings.log_format)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    serving = Worker(load(modules), settings)
+    _stop_on_signals(serving.drain)
+    serving.run_forever()
+    # A sync task that outlives the grace must not keep the process.
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _stop_on_signals(drain: Callable[[], None]) -> None:
+    seen: list[int] = []
+
+    def on_signal(number: int, _: object) -> None:
+        if seen:
+            os._exit(128 + number)
+        seen.append(number)
+        drain()
+
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), on_signal)
+
+
+def _exit_with_parent() -> None:
+    parent = os.getppid()
+
+    def watch() -> None:
+        waiting = threading.Event()
+        while os.getppid() == parent:
+            waiting.wait(PARENT_POLL_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="aiki-parent", daemon=True).start()

@@ -1,0 +1,199 @@
+"""Everything that happens on the main loop, a batch at a time.
+
+What arrives from the session and what ended here is gathered; one callback handles all of it, lets every
+run that was touched settle, and sends what came of it as one batch. Invariant: engines run in that
+callback and nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from aiki.v1 import worker_pb2
+from aiki_task.task import Task
+from aiki_worker import messages
+from aiki_worker.clock import StoreClock
+from aiki_worker.executors import Attempt, Executors, Outcome
+from aiki_worker.handlers import Handlers
+from aiki_worker.held_run import HeldRun
+from aiki_worker.placement import Served
+from aiki_worker.remote_tasks import RemoteTasks
+from aiki_worker.runs import Runs
+from aiki_worker.settings import WorkerSettings
+
+START_NOTE_SECONDS: Final = 0.1
+"""A local attempt that takes longer has its start recorded."""
+
+log = logging.getLogger(__name__)
+
+
+class Line(Protocol):
+    """The way to the coordinator."""
+
+    def submit(self, stream: int, batch: list[worker_pb2.WorkerMessage]) -> None: ...
+    def take(self) -> list[messages.Inbound]: ...
+
+
+class Dispatcher:
+    """Made and used on the main loop; `over` is told once, when it is drained or cannot go on."""
+
+    def __init__(
+        self,
+        handlers: Handlers,
+        settings: WorkerSettings,
+        clock: StoreClock,
+        over: Callable[[Exception | None], None],
+    ) -> None:
+        self.clock = clock
+        self.identity = settings.identity
+        self.served = Served(frozenset(handlers.tasks), frozenset(settings.queues))
+        self.executors = Executors(settings.slots, settings.thread_count, self._soon)
+        self._handlers = handlers
+        self._settings = settings
+        self._over = over
+        self._loop = asyncio.get_running_loop()
+        self._line: Line | None = None
+        self._out: list[worker_pb2.WorkerMessage] = []
+        self._ended: deque[tuple[HeldRun, Attempt, Outcome]] = deque()
+        self._starts: deque[tuple[float, HeldRun, str, Attempt]] = deque()
+        self._scheduled = False
+        self._draining = False
+        self._credits = _Credits()
+        self._remote = RemoteTasks(handlers.tasks, self.executors, clock, self._say)
+        self._runs = Runs(settings.namespace, handlers.workflows, self, settings.cache_size, self._say)
+
+    def connect(self, line: Line) -> None:
+        """Know the way to the coordinator."""
+        self._line = line
+
+    def handler(self, task: str) -> Task[..., Any]:
+        return self._handlers.tasks[task]
+
+    def doing(self) -> str:
+        """What runs on the main loop right now, for people. Any thread may ask."""
+        if self._runs.doing:
+            return self._runs.doing
+        current = asyncio.current_task(self._loop)
+        return "no task" if current is None else f"task {current.get_name()!r}"
+
+    def attempt_started(self, run: HeldRun, address: str, attempt: Attempt) -> None:
+        if not self._starts:
+            self._loop.call_later(START_NOTE_SECONDS, self._tell_starts)
+        self._starts.append((time.monotonic(), run, address, attempt))
+
+    def attempt_over(self, run: HeldRun, attempt: Attempt, outcome: Outcome) -> None:
+        self._ended.append((run, attempt, outcome))
+        self._soon()
+
+    def pump(self) -> None:
+        """Handle all that has gathered."""
+        self._scheduled = False
+        if self._line is None:
+            return
+        for message in self._line.take():
+            self._handle(message)
+        while self._ended:
+            run, attempt, outcome = self._ended.popleft()
+            self._runs.attempt_ended(run, attempt, outcome)
+        self._remote.start_waiting()
+        self._runs.settle()
+        self._give_credit()
+        if self._out:
+            batch, self._out = self._out, []
+            self._line.submit(self._credits.stream, batch)
+        if self._draining and not self._runs.count and self._remote.is_empty:
+            self._over(None)
+
+    def drain(self) -> None:
+        """Take no more work, hand back what has not started, finish what runs."""
+        if self._draining:
+            return
+        self._draining = True
+        self._say(worker_pb2.WorkerMessage(drain=worker_pb2.Drain()))
+        self._remote.hand_back_waiting()
+        self._runs.leave()
+        self._soon()
+
+    def hand_back_all(self) -> None:
+        """Stop what runs, and give everything back."""
+        self._draining = True
+        self._remote.hand_back_all()
+        self._runs.hand_back_all()
+        self._soon()
+
+    async def close(self) -> None:
+        """Give up whatever is left."""
+        self._runs.drop_all()
+        self._remote.drop_all()
+        await self.executors.close()
+
+    def _handle(self, message: messages.Inbound) -> None:
+        match message:
+            case messages.CommitResult():
+                self._runs.committed(message)
+            case messages.RunGrant():
+                self._credits.runs_granted += 1
+                self._runs.grant(message)
+            case messages.TaskAssignment():
+                self._credits.tasks_assigned += 1
+                self._remote.assign(message)
+            case messages.HistoryPage():
+                self._runs.page(message)
+            case messages.Poke():
+                self._runs.poke(message)
+            case messages.Cancel():
+                self._remote.cancel(message.lease)
+            case messages.Connected():
+                self._credits = _Credits(message.stream)
+                self._runs.lost(message.lost)
+                self._remote.drop_all(message.lost)
+            case messages.SessionLost():
+                self._runs.drop_all()
+                self._remote.drop_all()
+            case messages.Fatal():
+                self._over(message.error)
+
+    def _give_credit(self) -> None:
+        credit = self._credits
+        if not credit.stream:
+            return
+        free = 0 if self._draining else max(0, self.executors.free - self._remote.waiting)
+        tasks = credit.tasks_assigned + min(free, self._settings.task_window)
+        room = 0 if self._draining else max(0, self._settings.run_count - self._runs.count)
+        runs = credit.runs_granted + room
+        if credit.told != (runs, tasks):
+            credit.told = (runs, tasks)
+            said = worker_pb2.Credit(runs_total=runs, tasks_total=tasks)
+            self._say(worker_pb2.WorkerMessage(credit=said))
+
+    def _say(self, message: worker_pb2.WorkerMessage) -> None:
+        self._out.append(message)
+
+    def _soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self.pump)
+
+    def _tell_starts(self) -> None:
+        old = time.monotonic() - START_NOTE_SECONDS
+        while self._starts and self._starts[0][0] <= old:
+            _, run, address, attempt = self._starts.popleft()
+            self._runs.tell_start(run, address, attempt)
+        if self._starts:
+            self._loop.call_at(self._loop.time() + self._starts[0][0] - old, self._tell_starts)
+        self._soon()
+
+
+class _Credits:
+    """What counts against the credit of one stream."""
+
+    def __init__(self, stream: int = 0) -> None:
+        self.stream = stream
+        self.runs_granted = 0
+        self.tasks_assigned = 0
+        self.told: tuple[int, int] = (0, 0)

@@ -1,0 +1,320 @@
+"""One run this worker holds: its engine, its ledger and its local attempts, kept in step.
+
+Called on the main loop from plain callbacks, never inside an asyncio task: the engine has a loop of its
+own. Invariant: the code sees inputs in the order in which the history has them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from aiki_task.context import TaskContext
+from aiki_task.durations import to_ms
+from aiki_task.failures import FailureInfo, from_exception
+from aiki_task.task import Task
+from aiki_worker.clock import StoreClock
+from aiki_worker.executors import Attempt, Executors, Outcome, Raised, Returned, is_final
+from aiki_worker.messages import Lease, RunGrant
+from aiki_worker.placement import Served, attempt_seconds, retry_at_ms
+from aiki_worker.run_ledger import Commit, Dispatch, RunLedger, TaskSpec
+from aiki_workflow import events
+from aiki_workflow.engine import OpenTask, RunEngine
+from aiki_workflow.errors import DivergedError, WorkflowBugError
+
+
+class Host(Protocol):
+    """What all runs of a worker share."""
+
+    executors: Executors
+    clock: StoreClock
+    served: Served
+    identity: str
+
+    def handler(self, task: str) -> Task[..., Any]:
+        """The function that serves *task* here."""
+        ...
+
+    def attempt_started(self, run: HeldRun, address: str, attempt: Attempt) -> None:
+        """An attempt runs."""
+        ...
+
+    def attempt_over(self, run: HeldRun, attempt: Attempt, outcome: Outcome) -> None:
+        """An attempt is over; tell the run by `attempt_ended`, from a plain callback."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Memory:
+    """What outlives a lease: the engine, and what the engine does not know of open tasks.
+
+    Attributes:
+        failed: attempts that failed here, by address.
+        deadlines_ms: when tasks with a total timeout must be over, by address.
+    """
+
+    engine: RunEngine
+    failed: dict[str, int] = field(default_factory=dict[str, int])
+    deadlines_ms: dict[str, int] = field(default_factory=dict[str, int])
+
+    def close(self) -> None:
+        """Give the engine's memory back."""
+        self.engine.close()
+
+
+class HeldRun:
+    """A run under one lease."""
+
+    def __init__(self, grant: RunGrant, memory: Memory, host: Host) -> None:
+        self.lease: Lease = grant.lease
+        self.grant = grant
+        self.memory = memory
+        self.engine = memory.engine
+        self.ledger = RunLedger()
+        self._host = host
+        self._attempts: dict[str, Attempt] = {}
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"workflow {self.grant.workflow!r} (run {self.lease.run_id})"
+
+    def replay(self, history: Sequence[events.Event]) -> None:
+        """Bring a fresh engine to the end of *history*."""
+
+        def turn() -> Sequence[events.Command]:
+            return self.engine.replay(history)
+
+        commands = self._turn(turn)
+        if commands is None:
+            return
+        self._place_recorded(history)
+        self._issue(commands, 0)
+
+    def feed_recorded(self, recorded: Iterable[events.Event]) -> None:
+        """Feed what the history has already: all of it is durable, whatever it leads to."""
+        position = self.ledger.position
+        for event in recorded:
+            if isinstance(event, events.TaskRetryDue):
+                if event.address in self.engine.open_tasks:
+                    self._place(event.address, position)
+            elif isinstance(event, events.INPUTS) and self.ledger.may_feed:
+                self._feed(event, position)
+
+    def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Record what came of a local attempt, and feed it if it is the task's outcome."""
+        address = attempt.context.address
+        if self._attempts.get(address) is not attempt:
+            return
+        del self._attempts[address]
+        if not self.ledger.finished(address):
+            return
+        result = self._result_of(address, attempt, outcome)
+        if result is not None and self.ledger.offer(result):
+            self._feed_result(result)
+
+    def feed_held(self) -> None:
+        """Feed the results that came while mail was drained."""
+        while (result := self.ledger.take_held()) is not None:
+            self._feed_result(result)
+
+    def due_commits(self) -> list[Commit]:
+        """Start or dispatch what may start now, then say what is to be sent."""
+        for address in self.ledger.admitted():
+            task = self.engine.open_tasks.get(address)
+            if task is None:
+                continue
+            if self._host.executors.free > 0:
+                self._start(address, task)
+            else:
+                self._dispatch(address, task)
+        return self.ledger.due_commits()
+
+    def tell_start(self, address: str, attempt: Attempt) -> None:
+        """Record that an attempt has been going on for a while."""
+        if self._attempts.get(address) is attempt:
+            number = attempt.context.attempt
+            now_ms = self._host.clock.now_ms()
+            self.ledger.record_note(
+                events.TaskStarted(at=now_ms, address=address, attempt=number, worker=self._host.identity)
+            )
+
+    def stall(self, failure: FailureInfo) -> None:
+        """Park the run."""
+        self.ledger.stall(failure)
+        self.cancel_attempts()
+
+    def cancel_attempts(self) -> None:
+        """Nothing that runs here is wanted any more."""
+        for attempt in self._attempts.values():
+            attempt.cancel()
+        self._attempts.clear()
+
+    def close(self) -> None:
+        """Give the run up: nothing is recorded any more."""
+        self.cancel_attempts()
+        self.memory.close()
+
+    def _feed_result(self, result: events.Input) -> None:
+        self.ledger.record_result(result)
+        self._feed(result, self.ledger.position)
+
+    def _feed(self, event: events.Input, position: int) -> None:
+        commands = self._turn(lambda: self.engine.feed(event))
+        if commands:
+            self._issue(commands, position)
+
+    def _turn(self, turn: Callable[[], Sequence[events.Command]]) -> Sequence[events.Command] | None:
+        try:
+            return turn()
+        except WorkflowBugError as error:
+            self.stall(error.failure)
+        except DivergedError as error:
+            self.stall(from_exception(error, kind="diverged"))
+        return None
+
+    def _issue(self, commands: Sequence[events.Command], position: int) -> None:
+        self.ledger.record_commands(commands)
+        for command in commands:
+            match command:
+                case events.TaskScheduled():
+                    self._place(command.address, position, command.at)
+                case events.TaskCancelled():
+                    self._cancel(command.address)
+                    self.ledger.flush()
+                case events.TimerStarted() | events.TimerCancelled():
+                    self.ledger.flush()
+                case events.RunCompleted() | events.RunFailed():
+                    self.ledger.close()
+                    self.cancel_attempts()
+                case _:
+                    pass
+
+    def _place_recorded(self, history: Sequence[events.Event]) -> None:
+        """Place what is open from before, unless it is in a queue or waits for its next attempt."""
+        open_tasks = self.engine.open_tasks
+        for event in history:
+            if not isinstance(event, events.TaskScheduled):
+                continue
+            task = open_tasks.get(event.address)
+            if task is None or task.dispatched:
+                continue
+            self.memory.failed[event.address] = task.attempts_failed
+            if task.retry_at_ms is None:
+                self._place(event.address, 0, event.at)
+            else:
+                self._note_deadline(task, event.at)
+
+    def _place(self, address: str, position: int, scheduled_at: int | None = None) -> None:
+        """Let a task run here as soon as it may, or send it to a queue."""
+        task = self.engine.open_tasks.get(address)
+        if task is None:
+            return
+        if scheduled_at is not None:
+            self._note_deadline(task, scheduled_at)
+        if self._host.served.runs_here(task.call.name, task.call.options):
+            self.ledger.gate(address, position)
+        else:
+            self._dispatch(address, task)
+
+    def _note_deadline(self, task: OpenTask, scheduled_at: int) -> None:
+        total = task.call.options.total_timeout
+        if total is not None:
+            self.memory.deadlines_ms[task.address] = scheduled_at + to_ms(total)
+
+    def _dispatch(self, address: str, task: OpenTask) -> None:
+        queue = task.call.options.queue or self.grant.queue
+        spec = TaskSpec(
+            address=address,
+            task=task.call.name,
+            input=task.input,
+            queue=queue,
+            options=task.call.options,
+            deadline_ms=self.memory.deadlines_ms.get(address, 0),
+            attempts_made=self.memory.failed.get(address, 0),
+            workflow_id=self.grant.workflow_id,
+        )
+        note = events.TaskDispatched(at=self._host.clock.now_ms(), address=address, queue=queue)
+        self.ledger.record_note(Dispatch(note, spec))
+
+    def _start(self, address: str, task: OpenTask) -> None:
+        host = self._host
+        now_ms = host.clock.now_ms()
+        deadline_ms = self.memory.deadlines_ms.get(address, 0)
+        timeout_s = attempt_seconds(task.call.options.timeout, deadline_ms, now_ms)
+        context = TaskContext(
+            run_id=self.lease.run_id,
+            workflow_id=self.grant.workflow_id,
+            address=address,
+            attempt=self.memory.failed.get(address, 0) + 1,
+            deadline=None if timeout_s is None else datetime.now(UTC) + timedelta(seconds=timeout_s),
+        )
+        self.ledger.started(address)
+        handler = host.handler(task.call.name)
+        attempt = host.executors.start(handler, task.input, context, timeout_s, self._over)
+        self._attempts[address] = attempt
+        host.attempt_started(self, address, attempt)
+
+    def _over(self, attempt: Attempt, outcome: Outcome) -> None:
+        self._host.attempt_over(self, attempt, outcome)
+
+    def _cancel(self, address: str) -> None:
+        self.ledger.forget_task(address)
+        self._forget(address)
+        attempt = self._attempts.pop(address, None)
+        if attempt is not None:
+            attempt.cancel()
+
+    def _forget(self, address: str) -> None:
+        self.memory.failed.pop(address, None)
+        self.memory.deadlines_ms.pop(address, None)
+
+    def _result_of(self, address: str, attempt: Attempt, outcome: Outcome) -> events.Input | None:
+        """The task's outcome; None when another attempt follows, which is recorded here."""
+        now_ms = self._host.clock.now_ms()
+        number = attempt.context.attempt
+        if isinstance(outcome, Returned):
+            self._forget(address)
+            return events.TaskCompleted(
+                at=now_ms,
+                address=address,
+                output=outcome.output,
+                attempt=number,
+                duration_ms=outcome.duration_ms,
+                worker=self._host.identity,
+            )
+        due_ms = self._retry_at_ms(address, attempt, outcome, now_ms)
+        if due_ms is None:
+            self._forget(address)
+            return events.TaskFailed(
+                at=now_ms, address=address, failure=outcome.failure, worker=self._host.identity
+            )
+        self.memory.failed[address] = number
+        self.ledger.record_note(
+            events.TaskAttemptFailed(
+                at=now_ms,
+                address=address,
+                attempt=number,
+                failure=outcome.failure,
+                retry_at_ms=due_ms,
+                worker=self._host.identity,
+            )
+        )
+        return None
+
+    def _retry_at_ms(self, address: str, attempt: Attempt, outcome: Raised, now_ms: int) -> int | None:
+        task = self.engine.open_tasks.get(address)
+        if task is None:
+            return None
+        return retry_at_ms(
+            task.call.options,
+            outcome.error,
+            final=is_final(attempt.task, outcome.error),
+            attempts_made=attempt.context.attempt,
+            now_ms=now_ms,
+            deadline_ms=self.memory.deadlines_ms.get(address, 0),
+            random=random.random(),
+        )

@@ -1,0 +1,151 @@
+"""What the session and the main thread tell each other: plain values, parsed once in `wire.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiki_task.failures import FailureInfo
+from aiki_task.payloads import Payload
+from aiki_worker.run_ledger import TaskSpec
+from aiki_workflow import events
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a run, or (with an address) on one remote task of it."""
+
+    run_id: str
+    address: str
+    epoch: int
+    nonce: str
+
+    @property
+    def thing(self) -> tuple[str, str]:
+        """What it is a lease of."""
+        return self.run_id, self.address
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a message changed nothing; `reason` is one of docs/protocol.md."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """A stream is up. `lost` are the leases that did not survive; credits start anew."""
+
+    stream: int
+    lost: Sequence[Lease]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLost:
+    """Every lease is gone: drop everything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunGrant:
+    """A run to work on; `events` start at `first_index` of `length`."""
+
+    lease: Lease
+    workflow_id: str
+    workflow: str
+    version: str
+    queue: str
+    length: int
+    first_index: int
+    events: Sequence[events.Event]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryPage:
+    """A part of the history that was asked for."""
+
+    lease: Lease
+    first_index: int
+    events: Sequence[events.Event]
+    refusal: Refusal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitResult:
+    """The answer to a commit; nothing but `refusal` counts when that is set."""
+
+    lease: Lease
+    number: int
+    length: int
+    drained: Sequence[events.Event]
+    mail_waits: bool
+    released: bool
+    refusal: Refusal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskAssignment:
+    """A remote task to run. `deadline_ms` 0: none; `timeout_s` None: without limit."""
+
+    lease: Lease
+    task: str
+    input: Payload
+    timeout_s: float | None
+    deadline_ms: int
+    workflow_id: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Poke:
+    """Mail waits for a run."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """A remote task is no longer wanted."""
+
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """The session cannot go on, here or elsewhere."""
+
+    error: Exception
+
+
+Inbound = (
+    Connected | SessionLost | RunGrant | HistoryPage | CommitResult | TaskAssignment | Poke | Cancel | Fatal
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReport:
+    """A remote attempt is over, with an output or a failure; a `final` failure is not retried."""
+
+    lease: Lease
+    outcome: Payload | FailureInfo
+    final: bool
+    duration_ms: int
+
+
+__all__ = [
+    "Cancel",
+    "CommitResult",
+    "Connected",
+    "Fatal",
+    "HistoryPage",
+    "Inbound",
+    "Lease",
+    "Poke",
+    "Refusal",
+    "RunGrant",
+    "SessionLost",
+    "TaskAssignment",
+    "TaskReport",
+    "TaskSpec",
+]

@@ -1,0 +1,144 @@
+"""Tasks taken from a queue: each under a lease of its own, its outcome reported.
+
+Invariant: a report carries the lease its attempt ran under; nothing is reported for a lease that is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiki.v1 import worker_pb2
+from aiki_task.context import TaskContext
+from aiki_task.task import Task
+from aiki_worker import wire
+from aiki_worker.clock import StoreClock
+from aiki_worker.executors import Attempt, Executors, Outcome, Returned, is_final
+from aiki_worker.messages import Lease, TaskAssignment, TaskReport
+from aiki_worker.placement import attempt_seconds
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Assigned:
+    assignment: TaskAssignment
+    attempt: Attempt | None = None
+
+
+class RemoteTasks:
+    """What was assigned to this worker; `say` takes messages for the coordinator."""
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Task[..., Any]],
+        executors: Executors,
+        clock: StoreClock,
+        say: Callable[[worker_pb2.WorkerMessage], None],
+    ) -> None:
+        self._tasks = tasks
+        self._executors = executors
+        self._clock = clock
+        self._say = say
+        self._assigned: dict[tuple[str, str], _Assigned] = {}
+        self._waiting: deque[_Assigned] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Assigned, and without a slot yet."""
+        return len(self._waiting)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do or to report."""
+        return not self._assigned
+
+    def assign(self, assignment: TaskAssignment) -> None:
+        """Take a task; it starts when there is a slot."""
+        if assignment.task not in self._tasks:
+            log.warning("task %r was assigned and is not served here: handing it back", assignment.task)
+            self._say(wire.release_to_wire(assignment.lease))
+            return
+        self._drop(assignment.lease)
+        assigned = _Assigned(assignment)
+        self._assigned[assignment.lease.thing] = assigned
+        self._waiting.append(assigned)
+
+    def start_waiting(self) -> None:
+        """Start what waits, as far as there are slots."""
+        while self._waiting and self._executors.free > 0:
+            self._start(self._waiting.popleft())
+
+    def cancel(self, lease: Lease) -> None:
+        """The lease is gone: stop, and report nothing."""
+        held = self._assigned.get(lease.thing)
+        if held is not None and held.assignment.lease == lease:
+            self._drop(lease)
+
+    def drop_all(self, leases: Iterable[Lease] | None = None) -> None:
+        """These leases are gone; all of them when none are named."""
+        gone = [item.assignment.lease for item in self._assigned.values()] if leases is None else leases
+        for lease in list(gone):
+            self.cancel(lease)
+
+    def hand_back_waiting(self) -> None:
+        """Give back what has not started."""
+        for assigned in list(self._waiting):
+            self._say(wire.release_to_wire(assigned.assignment.lease))
+            self._drop(assigned.assignment.lease)
+
+    def hand_back_all(self) -> None:
+        """Give back everything; what runs is stopped."""
+        for assigned in list(self._assigned.values()):
+            self._say(wire.release_to_wire(assigned.assignment.lease))
+            self._drop(assigned.assignment.lease)
+
+    def _drop(self, lease: Lease) -> None:
+        assigned = self._assigned.pop(lease.thing, None)
+        if assigned is None:
+            return
+        if assigned.attempt is not None:
+            assigned.attempt.cancel()
+        elif assigned in self._waiting:
+            self._waiting.remove(assigned)
+
+    def _start(self, assigned: _Assigned) -> None:
+        assignment = assigned.assignment
+        own = None if assignment.timeout_s is None else timedelta(seconds=assignment.timeout_s)
+        timeout_s = attempt_seconds(own, assignment.deadline_ms, self._clock.now_ms())
+        context = TaskContext(
+            run_id=assignment.lease.run_id,
+            workflow_id=assignment.workflow_id,
+            address=assignment.lease.address,
+            attempt=assignment.attempt,
+            deadline=None if timeout_s is None else datetime.now(UTC) + timedelta(seconds=timeout_s),
+        )
+
+        def over(attempt: Attempt, outcome: Outcome) -> None:
+            self._over(assigned, attempt, outcome)
+
+        self._say(wire.task_start_to_wire(assignment.lease))
+        task = self._tasks[assignment.task]
+        assigned.attempt = self._executors.start(task, assignment.input, context, timeout_s, over)
+
+    def _over(self, assigned: _Assigned, attempt: Attempt, outcome: Outcome) -> None:
+        lease = assigned.assignment.lease
+        if self._assigned.get(lease.thing) is not assigned:
+            return
+        del self._assigned[lease.thing]
+        if isinstance(outcome, Returned):
+            report = TaskReport(
+                lease=lease, outcome=outcome.output, final=True, duration_ms=outcome.duration_ms
+            )
+        else:
+            final = is_final(attempt.task, outcome.error)
+            # Subclasses count too, which the coordinator cannot know from names.
+            final = final or isinstance(outcome.error, attempt.task.options.retry.non_retryable)
+            report = TaskReport(
+                lease=lease, outcome=outcome.failure, final=final, duration_ms=outcome.duration_ms
+            )
+        self._say(wire.report_to_wire(report))

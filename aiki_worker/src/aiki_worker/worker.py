@@ -1,0 +1,122 @@
+"""A worker: handlers, a session on its own thread, and the main loop they meet on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+from collections.abc import Callable
+
+from aiki_client.connection import parse_addresses
+from aiki_worker.clock import StoreClock
+from aiki_worker.dispatcher import Dispatcher
+from aiki_worker.handlers import Handlers
+from aiki_worker.session import Identity
+from aiki_worker.session_thread import SessionThread
+from aiki_worker.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """Serves *handlers* until told to stop. `drain` and `stop` may be called from any thread.
+
+    Args:
+        handlers: what it serves.
+        settings: how much, and for whom.
+        die: ends the process when its loop has been blocked for good.
+    """
+
+    def __init__(
+        self, handlers: Handlers, settings: WorkerSettings, *, die: Callable[[int], object] = os._exit
+    ) -> None:
+        self.handlers = handlers
+        self.settings = settings
+        self._die = die
+        self._addresses = parse_addresses([settings.address])
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._dispatcher: Dispatcher | None = None
+        self._end: asyncio.Future[None] | None = None
+        self._wanted: Callable[[Dispatcher], None] | None = None
+
+    def run_forever(self) -> None:
+        """Serve until drained.
+
+        Raises:
+            AikiError: no coordinator would ever accept this worker.
+        """
+        asyncio.run(self.run())
+
+    async def run(self) -> None:
+        """Serve until drained; on cancellation everything is handed back.
+
+        Raises:
+            AikiError: no coordinator would ever accept this worker.
+        """
+        loop = self._loop = asyncio.get_running_loop()
+        end = self._end = loop.create_future()
+        clock = StoreClock()
+        dispatcher = self._dispatcher = Dispatcher(self.handlers, self.settings, clock, self._over)
+        session = SessionThread(
+            self._addresses,
+            self._identity(),
+            clock,
+            heard=dispatcher.pump,
+            doing=dispatcher.doing,
+            die=self._die,
+        )
+        dispatcher.connect(session)
+        session.start()
+        if self._wanted is not None:
+            self._wanted(dispatcher)
+        try:
+            await end
+        finally:
+            dispatcher.hand_back_all()
+            dispatcher.pump()
+            await session.close()
+            await dispatcher.close()
+            self._dispatcher = None
+
+    def drain(self) -> None:
+        """Hand unstarted work back, finish what runs within the grace, then end."""
+        self._tell(self._drain)
+
+    def stop(self) -> None:
+        """Hand everything back and end."""
+        self._tell(Dispatcher.hand_back_all)
+
+    def _drain(self, dispatcher: Dispatcher) -> None:
+        log.info("draining: running work has %g s to finish", self.settings.grace.total_seconds())
+        dispatcher.drain()
+        assert self._loop is not None
+        self._loop.call_later(self.settings.grace.total_seconds(), dispatcher.hand_back_all)
+
+    def _tell(self, wish: Callable[[Dispatcher], None]) -> None:
+        self._wanted = wish
+        loop, dispatcher = self._loop, self._dispatcher
+        if loop is not None and dispatcher is not None:
+            loop.call_soon_threadsafe(wish, dispatcher)
+
+    def _over(self, error: Exception | None) -> None:
+        assert self._end is not None
+        if self._end.done():
+            return
+        if error is None:
+            self._end.set_result(None)
+        else:
+            self._end.set_exception(error)
+
+    def _identity(self) -> Identity:
+        settings, handlers = self.settings, self.handlers
+        return Identity(
+            namespace=settings.namespace,
+            session_id=secrets.token_hex(8),
+            identity=settings.identity,
+            build_id=settings.build_id or handlers.build_id,
+            queues=settings.queues,
+            workflows=list(handlers.workflows),
+            tasks=list(handlers.tasks),
+            slots=settings.slots,
+        )
