@@ -1,0 +1,90 @@
+"""What a history holds of commands, and whether the code still agrees with it: pure.
+
+A recorded command is settled once it was issued again, or once its recorded result was passed. A
+command that the history does not hold may take effect only when everything recorded up to that
+point is settled: so calls can be reordered, appended, and removed once finished, but not inserted
+before, changed or replaced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from aiki_workflow import events
+from aiki_workflow.errors import DivergedError
+
+CommandKey = tuple[type[events.Command], str]
+
+
+def key_of(command: events.Command) -> CommandKey:
+    """What names a command: its kind and its address; all ways to end are one name."""
+    if isinstance(command, events.RunCompleted | events.RunFailed):
+        return (events.RunCompleted, "")
+    return (type(command), command.address)
+
+
+def describe(command: events.Command) -> str:
+    """For people."""
+    match command:
+        case events.TaskScheduled():
+            return (
+                f"task {command.address!r} with arguments {command.input.data[:200].decode(errors='replace')}"
+            )
+        case events.TimerStarted():
+            return f"timer {command.address!r}"
+        case events.RunCompleted() | events.RunFailed():
+            return "the end of the run"
+        case _:
+            return f"cancellation of {command.address!r}"
+
+
+@dataclass(slots=True)
+class Recorded:
+    """The commands of one history, matched against those the code issues."""
+
+    _known: dict[CommandKey, events.Command] = field(default_factory=dict[CommandKey, events.Command])
+    _unsettled: dict[CommandKey, events.Command] = field(default_factory=dict[CommandKey, events.Command])
+    _settled: set[CommandKey] = field(default_factory=set[CommandKey])
+    _new: list[tuple[events.Command, str]] = field(default_factory=list[tuple[events.Command, str]])
+
+    def learn(self, command: events.Command) -> None:
+        """The history holds *command*, somewhere."""
+        self._known[key_of(command)] = command
+
+    def reach(self, command: events.Command) -> None:
+        """Replay has come to where *command* is recorded."""
+        key = key_of(command)
+        # A cancellation that is not issued again starts nothing, so it cannot contradict.
+        if key not in self._settled and not isinstance(command, events.TaskCancelled | events.TimerCancelled):
+            self._unsettled[key] = command
+
+    def issue(self, command: events.Command, line: str) -> bool:
+        """The code issued *command*; whether the history holds it."""
+        key = key_of(command)
+        self._settle(key)
+        if key in self._known:
+            return True
+        self._new.append((command, line))
+        return False
+
+    def pass_result(self, address: str) -> None:
+        """Replay has come to the recorded result of a task or timer."""
+        self._settle((events.TaskScheduled, address))
+        self._settle((events.TimerStarted, address))
+
+    def end_turn(self) -> None:
+        """Check what the turn issued.
+
+        Raises:
+            DivergedError: it issued something new while something recorded is missing.
+        """
+        new, self._new = self._new, []
+        if new and self._unsettled:
+            command, line = new[0]
+            missing = next(iter(self._unsettled.values()))
+            raise DivergedError(describe(missing), describe(command), line)
+
+    def _settle(self, key: CommandKey) -> None:
+        self._unsettled.pop(key, None)
+        if key in self._known:
+            self._settled.add(key)
