@@ -102,7 +102,7 @@ class Attempt:
             if self.is_over:
                 raise
             return self.raised(error)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever user code raises is its outcome
             return self.raised(error)
 
     def run_sync(self, payload: Payload) -> Outcome:
@@ -112,7 +112,7 @@ class Attempt:
             args, kwargs = self.task.arguments.decode(payload)
             value = self.task.function(*args, **kwargs)
             return Returned(self.task.result.encode(value), self.elapsed_ms())
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever user code raises is its outcome
             return self.raised(error)
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -230,4 +230,4 @@ class Executors:
 
 def is_final(task: Task[..., Any], error: BaseException) -> bool:
     """Whether no retry policy would help: a value that does not fit, or a declared failure."""
-    return isinstance(error, PayloadError) or isinstance(error, task.options.raises)
+    return isinstance(error, (PayloadError, *task.options.raises))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from aiki_task.task import Task
 from aiki_worker.errors import DuplicateHandlerError, ModuleImportError, NoHandlersError
@@ -53,11 +53,11 @@ def collect(modules: Sequence[ModuleType], extra: Iterable[object] = ()) -> Hand
     sources = {module.__name__ for module in modules}
     for value in found:
         if isinstance(value, Task):
-            task: Task[..., Any] = value
+            task = cast("Task[..., Any]", value)
             _add(tasks, task.name, task, f"task {task.name!r}")
             sources.add(task.function.__module__)
         elif isinstance(value, Workflow):
-            workflow: Workflow[..., Any] = value
+            workflow = cast("Workflow[..., Any]", value)
             what = f"workflow {workflow.name!r} version {workflow.version!r}"
             _add(workflows, (workflow.name, workflow.version), workflow, what)
             sources.add(workflow.function.__module__)

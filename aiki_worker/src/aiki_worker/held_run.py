@@ -190,8 +190,6 @@ class HeldRun:
                 case events.RunCompleted() | events.RunFailed():
                     self.ledger.close()
                     self.cancel_attempts()
-                case _:
-                    pass
 
     def _place_recorded(self, history: Sequence[events.Event]) -> None:
         """Place what is open from before, unless it is in a queue or waits for its next attempt."""

@@ -108,6 +108,8 @@ class Session:
         self._own: list[worker_pb2.WorkerMessage] = []
         self._wake = asyncio.Event()
         self._closing = False
+        self._ended = asyncio.Event()
+        self.welcomed = asyncio.Event()
         self._incarnation = ""
         self._streams = 0
         self._stream: _Stream | None = None
@@ -127,23 +129,28 @@ class Session:
 
     async def run(self) -> None:
         """Speak until closed, or until no coordinator would ever listen."""
+        try:
+            await self._run()
+        finally:
+            self._ended.set()
+
+    async def _run(self) -> None:
         turn, failures = 0, 0
         while True:
             address = self._addresses[turn % len(self._addresses)]
             streams = self._streams
             try:
                 await self._speak(address)
-            except* FinishedError:
+            except FinishedError:
                 return
-            except* SessionLostError:
-                log.warning("the session was lost: dropping all work, beginning a new one")
-                self.outbox.clear()
-                self._incarnation = ""
-                self._deliver([messages.SessionLost()])
-            except* (StreamOverError, TimeoutError) as group:
-                log.warning("stream to %s broke: %s", address, group.exceptions[0] or "no answer")
-            except* grpc.aio.AioRpcError as group:
-                if not self._may_go_on(address, group):
+            except SessionLostError:
+                self._lose()
+            except StreamOverError as error:
+                log.warning("stream to %s broke: %s", address, error)
+            except TimeoutError:
+                log.warning("coordinator %s does not answer: trying again", address)
+            except grpc.aio.AioRpcError as error:
+                if not self._may_go_on(address, error):
                     return
             if self._closing and not self.outbox.leases:
                 return
@@ -160,18 +167,18 @@ class Session:
         ]
         self._submitted.clear()
         self.close()
-        while self._stream is not None and (self._own or not self.outbox.is_empty):
-            await asyncio.sleep(0.01)
+        await self._ended.wait()
 
-    def _may_go_on(self, address: str, group: BaseExceptionGroup[grpc.aio.AioRpcError]) -> bool:
-        error = group.exceptions[0]
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+    def _lose(self) -> None:
+        log.warning("the session was lost: dropping all work, beginning a new one")
+        self.outbox.clear()
+        self._incarnation = ""
+        self._deliver([messages.SessionLost()])
+
+    def _may_go_on(self, address: str, error: grpc.aio.AioRpcError) -> bool:
         info = error_info(error)
         if info is not None and info.reason == "SESSION_LOST":
-            self.outbox.clear()
-            self._incarnation = ""
-            self._deliver([messages.SessionLost()])
+            self._lose()
             return True
         final = info.reason not in NOT_NOW if info is not None else error.code() in _FINAL
         if final:
@@ -182,16 +189,20 @@ class Session:
 
     async def _speak(self, address: str) -> None:
         async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
-            stub: worker_pb2_grpc.WorkerServiceAsyncStub = worker_pb2_grpc.WorkerServiceStub(channel)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]  the stub of an aio channel
+            stub: worker_pb2_grpc.WorkerServiceAsyncStub = worker_pb2_grpc.WorkerServiceStub(channel)
             call = stub.Session()
             try:
                 async with asyncio.timeout(WELCOME_SECONDS_MAX):
                     stream = await self._greet(call)
                 log.info("connected to %s as %s", address, self._incarnation)
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._send(stream))
-                    group.create_task(self._receive(stream))
-                    group.create_task(self._renew(stream))
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        group.create_task(self._send(stream))
+                        group.create_task(self._receive(stream))
+                        group.create_task(self._renew(stream))
+                except BaseExceptionGroup as errors:
+                    # The first to end has the reason; the others went down with it.
+                    raise errors.exceptions[0] from None
             except asyncio.InvalidStateError as error:
                 raise StreamOverError("it was closed") from error
             finally:
@@ -216,6 +227,7 @@ class Session:
         self._deliver([messages.Connected(stream=stream.number, lost=lost)])
         self._own = self.outbox.unanswered()
         self._wake.set()
+        self.welcomed.set()
         self._hear(stream, frame.messages[1:])
         return stream
 
@@ -335,5 +347,5 @@ def _ends_lease(
 
 
 def _retry_seconds(failures: int) -> float:
-    longest = min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2 ** min(failures, 16))
+    longest = min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2.0 ** min(failures, 16))
     return longest * random.uniform(0.5, 1)

@@ -111,8 +111,7 @@ class SessionThread:
             watch.cancel()
 
     async def _watch(self, session: Session) -> None:
-        while session.ttl_s == 0.0:
-            await asyncio.sleep(0.05)
+        await session.welcomed.wait()
         await self._watchdog.watch(session.ttl_s)
 
     async def _let_go(self) -> None:
@@ -131,6 +130,6 @@ class SessionThread:
 
 
 def _tell_unless_noise(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """grpc polls for all loops of a process and finds some sockets read by another: no error."""
+    """One poller of grpc serves all loops of a process and finds some sockets read by another: no error."""
     if not isinstance(context.get("exception"), BlockingIOError):
         loop.default_exception_handler(context)

@@ -128,5 +128,5 @@ class Watchdog:
         self._die(FROZEN_STATUS)
 
     def _stack(self) -> str:
-        frame = sys._current_frames().get(self._thread)
+        frame = sys._current_frames().get(self._thread)  # pyright: ignore[reportPrivateUsage]  the only way
         return "" if frame is None else "".join(traceback.format_stack(frame))

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, Final, assert_never, cast
 
 from google.protobuf import duration_pb2
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]  ships them unmarked
 
 from aiki.v1 import common_pb2, history_pb2, worker_pb2
 from aiki_task.failures import FailureInfo, FailureKind
@@ -21,7 +21,7 @@ from aiki_worker.messages import Lease, Refusal
 from aiki_worker.run_ledger import Commit, Dispatch, Item, TaskSpec
 from aiki_workflow import events
 
-_KIND_TO_WIRE: Final[dict[FailureKind, common_pb2.FailureKind]] = {
+_KIND_TO_WIRE: Final[dict[FailureKind, common_pb2.FailureKind.ValueType]] = {
     "error": common_pb2.FAILURE_KIND_ERROR,
     "timeout": common_pb2.FAILURE_KIND_TIMEOUT,
     "cancelled": common_pb2.FAILURE_KIND_CANCELLED,
@@ -29,7 +29,7 @@ _KIND_TO_WIRE: Final[dict[FailureKind, common_pb2.FailureKind]] = {
     "bug": common_pb2.FAILURE_KIND_BUG,
     "diverged": common_pb2.FAILURE_KIND_DIVERGED,
 }
-_KIND_FROM_WIRE: Final = {wire: kind for kind, wire in _KIND_TO_WIRE.items()}
+_KIND_FROM_WIRE: Final[dict[common_pb2.FailureKind.ValueType, FailureKind]] = {wire: kind for kind, wire in _KIND_TO_WIRE.items()}
 
 
 def lease_to_wire(lease: Lease) -> common_pb2.Lease:
@@ -89,7 +89,7 @@ def item_to_wire(item: Item) -> history_pb2.Event:
     return event_to_wire(item.note if isinstance(item, Dispatch) else item)
 
 
-def event_to_wire(event: events.Event) -> history_pb2.Event:  # noqa: PLR0915  one line for each event
+def event_to_wire(event: events.Event) -> history_pb2.Event:
     wire = history_pb2.Event(time_ms=event.at)
     match event:
         case events.TaskScheduled():
