@@ -177,7 +177,7 @@ def outcome_of(workflow: Workflow[..., Any] | None) -> Outcome:
     """How to read the outcome of *workflow*'s runs; None: of a workflow known by name alone."""
     if workflow is None:
         return Outcome(result=ValueCodec(Any, "the result"), failures=())
-    return Outcome(result=workflow.result, failures=(*workflow.fails_on, *_failures_near(workflow)))
+    return Outcome(result=workflow.result, failures=(*workflow.options.fails_on, *_failures_near(workflow)))
 
 
 def _failures_near(workflow: Workflow[..., Any]) -> Iterable[type[BaseException]]:
