@@ -1,0 +1,138 @@
+"""A whole coordinator: store, services and loops, from start to drain."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from aiki.v1 import worker_pb2, worker_pb2_grpc, workflow_pb2, workflow_pb2_grpc
+from aiki_server.loops.streams import read_hints, read_messages
+from aiki_server.loops.sweeper import Sweeper, Timers
+from aiki_server.rpc.hub import Hub
+from aiki_server.rpc.worker_service import WorkerService
+from aiki_server.rpc.workflow_service import WorkflowService
+from aiki_server.settings import ServerSettings
+from aiki_server.store import StoreSettings, Stores, open_store
+from aiki_server.store.embedded import EmbeddedValkey
+
+DRAIN_SECONDS = 5.0
+PARENT_SECONDS = 0.5
+OPTIONS = (
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    ("grpc.max_send_message_length", 16 * 1024 * 1024),
+    ("grpc.so_reuseport", 0),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
+log = structlog.get_logger(__name__)
+
+
+async def serve(
+    settings: ServerSettings, *, ready_file: Path | None = None, exit_with_parent: bool = False
+) -> None:
+    """Serve until SIGTERM or SIGINT; a second one stops at once.
+
+    Raises:
+        StoreUnsafeError, StoreUnavailableError: the store cannot be served on.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, stopping)
+    async with AsyncExitStack() as stack:
+        url = settings.store
+        if not url:
+            valkey = await stack.enter_async_context(EmbeddedValkey(settings.data or Path("aiki-data")))
+            url = valkey.url
+        store_settings = StoreSettings(
+            url=url,
+            partitions=settings.partitions,
+            durability=settings.durability,
+            allow_unsafe=settings.allow_unsafe,
+        )
+        stores = await stack.enter_async_context(open_store(store_settings))
+        address = await stack.enter_async_context(_coordinator(stores, settings))
+        log.info("serving", address=address)
+        if ready_file is not None:
+            _write_ready(ready_file, address)
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(_watch_parent(stopping)) if exit_with_parent else None
+            await stopping.wait()
+            if watching is not None:
+                watching.cancel()
+        log.info("draining")
+
+
+@asynccontextmanager
+async def _coordinator(stores: Stores, settings: ServerSettings) -> AsyncIterator[str]:
+    """The services and loops; the address they serve at."""
+    coordinator_id = secrets.token_hex(4)
+    ttl = timedelta(seconds=settings.lease_ttl_seconds)
+    hub = Hub(stores, coordinator_id)
+    server = grpc.aio.server(options=OPTIONS)
+    worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(hub, ttl), server)
+    workflow_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(hub), server)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    names = [
+        worker_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name,
+        workflow_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name,
+    ]
+    reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
+    port = server.add_insecure_port(settings.listen)
+    loops = [
+        asyncio.ensure_future(part)
+        for part in (
+            read_messages(hub),
+            read_hints(hub),
+            Timers(hub).run(),
+            Sweeper(hub, settings.lease_ttl_seconds).run(),
+        )
+    ]
+    await server.start()
+    for name in ("", *names):
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield f"{settings.listen.rpartition(':')[0]}:{port}"
+    finally:
+        await checks.enter_graceful_shutdown()
+        for session in list(hub.sessions.values()):
+            session.draining = True
+            session.send(worker_pb2.CoordinatorMessage(drain=worker_pb2.Drain()))
+            session.end()
+        await server.stop(DRAIN_SECONDS)
+        for part in loops:
+            part.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+
+
+def _on_signal(stopping: asyncio.Event) -> None:
+    if stopping.is_set():
+        os._exit(130)
+    stopping.set()
+
+
+def _write_ready(path: Path, address: str) -> None:
+    """Whole or not at all, since somebody is waiting for it to appear."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({"address": address}), encoding="utf-8")
+    partial.replace(path)
+
+
+async def _watch_parent(stopping: asyncio.Event) -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:
+        await asyncio.sleep(PARENT_SECONDS)
+    stopping.set()

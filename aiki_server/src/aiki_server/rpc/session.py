@@ -1,0 +1,102 @@
+"""One worker's session: what it serves, what it still takes, and what is to be sent to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+
+from aiki.v1 import common_pb2, history_pb2, worker_pb2
+from aiki_server.core import ids
+from aiki_server.core.runs import CacheMark, LeaseToken
+
+FRAME_MESSAGES_MAX = 500
+FRAME_BYTES_MAX = 3 * 1024 * 1024
+CACHED_RUNS_MAX = 10_000
+
+
+def lease_to_wire(token: LeaseToken) -> common_pb2.Lease:
+    """A lease for the wire."""
+    return common_pb2.Lease(run_id=token.run_id, address=token.address, epoch=token.epoch, nonce=token.nonce)
+
+
+def lease_from_wire(lease: common_pb2.Lease) -> LeaseToken:
+    """A lease from the wire."""
+    return LeaseToken(lease.run_id, lease.address, lease.epoch, lease.nonce)
+
+
+class Session:
+    """One incarnation. Credit is spent when a grant is asked for and given back when there is none."""
+
+    def __init__(self, hello: worker_pb2.Hello, incarnation: str) -> None:
+        self.hello = hello
+        self.incarnation = incarnation
+        self.namespace = hello.namespace or ids.DEFAULT_NAMESPACE
+        self.queues = tuple(hello.queues) or (ids.DEFAULT_QUEUE,)
+        self.run_handlers = tuple(ids.workflow_handler(item.name, item.version) for item in hello.workflows)
+        self.task_handlers = tuple(ids.task_handler(name) for name in hello.tasks)
+        self.handlers = frozenset((*self.run_handlers, *self.task_handlers))
+        self.draining = False
+        self.closed = False
+        self.lengths: dict[str, int] = {}
+        self.assigned: dict[tuple[str, str], tuple[history_pb2.TaskSpec, int]] = {}
+        self.cached: OrderedDict[str, CacheMark] = OrderedDict()
+        self._outbox: deque[worker_pb2.CoordinatorMessage] = deque()
+        self._wake = asyncio.Event()
+        self._runs_total = self._runs_spent = 0
+        self._tasks_total = self._tasks_spent = 0
+
+    @property
+    def free_runs(self) -> int:
+        """Runs it still takes."""
+        return 0 if self.draining or self.closed else self._runs_total - self._runs_spent
+
+    @property
+    def free_tasks(self) -> int:
+        """Tasks it still takes."""
+        return 0 if self.draining or self.closed else self._tasks_total - self._tasks_spent
+
+    def set_credit(self, credit: worker_pb2.Credit) -> None:
+        """Totals only grow, so that a late or repeated credit is harmless."""
+        self._runs_total = max(self._runs_total, credit.runs_total)
+        self._tasks_total = max(self._tasks_total, credit.tasks_total)
+
+    def spend(self, *, runs: int = 0, tasks: int = 0) -> None:
+        """Something is on its way to it; a negative number gives credit back."""
+        self._runs_spent += runs
+        self._tasks_spent += tasks
+
+    def serves(self, namespace: str, queue: str, handler: str) -> bool:
+        """Whether it may get this work."""
+        return handler in self.handlers and queue in self.queues and namespace == self.namespace
+
+    def remember(self, run_id: str, mark: CacheMark) -> None:
+        """It keeps this run as it stood then."""
+        self.cached[run_id] = mark
+        self.cached.move_to_end(run_id)
+        if len(self.cached) > CACHED_RUNS_MAX:
+            self.cached.popitem(last=False)
+
+    def send(self, message: worker_pb2.CoordinatorMessage) -> None:
+        """Goes with the next frame."""
+        self._outbox.append(message)
+        self._wake.set()
+
+    def end(self) -> None:
+        """Nothing more is sent once what gathered is."""
+        self.closed = True
+        self._wake.set()
+
+    async def next_frame(self) -> worker_pb2.SessionResponse | None:
+        """What has gathered, as soon as there is something; None at the end."""
+        while not self._outbox:
+            if self.closed:
+                return None
+            self._wake.clear()
+            await self._wake.wait()
+        frame: list[worker_pb2.CoordinatorMessage] = []
+        size = 0
+        while self._outbox and len(frame) < FRAME_MESSAGES_MAX and size < FRAME_BYTES_MAX:
+            message = self._outbox.popleft()
+            size += message.ByteSize()
+            frame.append(message)
+        return worker_pb2.SessionResponse(messages=frame)
