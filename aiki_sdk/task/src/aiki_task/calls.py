@@ -6,15 +6,13 @@ of `DurableLoop`; nothing else about it is known here.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from aiki_task.task import Task
 
 
-@runtime_checkable
 class DurableLoop(Protocol):
     """The loop of a run."""
 
@@ -27,5 +25,7 @@ class DurableLoop(Protocol):
 
 def durable_loop() -> DurableLoop | None:
     """The loop of the run this code is part of, if it is part of one."""
-    loop = asyncio.get_running_loop()
-    return loop if isinstance(loop, DurableLoop) else None
+    import asyncio
+
+    loop: object = asyncio.get_running_loop()
+    return cast("DurableLoop", loop) if hasattr(loop, "schedule_task") else None

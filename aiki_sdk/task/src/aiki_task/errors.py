@@ -29,13 +29,15 @@ class UnsupportedTypeError(DefinitionError):
 
     Attributes:
         hint: the hint, as written.
+        is_forward_reference: it names a type that is not defined, perhaps only not yet.
     """
 
-    def __init__(self, where: str, hint: object, reason: str) -> None:
+    def __init__(self, where: str, hint: object, reason: str, *, is_forward_reference: bool = False) -> None:
         super().__init__(
             f"{where} has type {hint!r}, which cannot be encoded: {reason}. Use a dataclass or a builtin."
         )
         self.hint = hint
+        self.is_forward_reference = is_forward_reference
 
 
 class DurationError(AikiError, ValueError):

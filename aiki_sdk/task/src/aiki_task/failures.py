@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, cast
 
-from aiki_task.errors import AikiError, PayloadError, TaskFailed, TaskTimeoutError
+from aiki_task.errors import PayloadError, TaskFailed, TaskTimeoutError
 from aiki_task.payloads import Payload
 
 E = TypeVar("E", bound=BaseException)
@@ -17,6 +18,11 @@ FailureKind = Literal["error", "timeout", "cancelled", "payload", "bug", "diverg
 
 TEXT_CHARACTERS_MAX = 20_000
 """Longer messages and tracebacks are cut in the middle."""
+
+CAUSES_MAX = 8
+"""Causes of causes are told up to this depth."""
+
+_OUR_PACKAGES = frozenset({"aiki_client", "aiki_sdk", "aiki_task", "aiki_worker", "aiki_workflow"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,28 +41,19 @@ class FailureInfo:
 def from_exception(
     error: BaseException, *, kind: FailureKind | None = None, attempts: int = 0
 ) -> FailureInfo:
-    """Describe *error* and its causes."""
-    cause = error.__cause__
-    return FailureInfo(
-        kind=kind or _kind_of(error),
-        type=type(error).__name__,
-        message=_cut(str(error)),
-        traceback=_cut("".join(traceback.format_exception(error))),
-        details=_details(error),
-        cause=None if cause is None else from_exception(cause),
-        attempts=attempts,
-    )
+    """Describe *error* and its causes, up to CAUSES_MAX of them."""
+    return _described(error, kind or _kind_of(error), attempts, CAUSES_MAX)
 
 
 def to_exception(info: FailureInfo, task: str, raises: Iterable[type[BaseException]] = ()) -> BaseException:
     """What a caller of *task* sees: the declared exception with TaskFailed as its cause, or TaskFailed."""
     failed = task_failed(info, task)
-    for kind in raises:
-        if kind.__name__ == info.type:
-            rebuilt = rebuild(info, kind)
-            rebuilt.__cause__ = failed
-            return rebuilt
-    return failed
+    kind = named(info.type, raises)
+    if kind is None:
+        return failed
+    rebuilt = rebuild(info, kind)
+    rebuilt.__cause__ = failed
+    return rebuilt
 
 
 def task_failed(info: FailureInfo, task: str) -> TaskFailed:
@@ -70,18 +67,54 @@ def task_failed(info: FailureInfo, task: str) -> TaskFailed:
     return failed
 
 
+def named(type_name: str, declared: Iterable[type[BaseException]]) -> type[BaseException] | None:
+    """Which of the declared types, or of the subclasses they have in this process, is called *type_name*."""
+    waiting = list(declared)
+    seen: set[type[BaseException]] = set()
+    while waiting:
+        kind = waiting.pop(0)
+        if kind.__name__ == type_name:
+            return kind
+        if kind not in seen:
+            seen.add(kind)
+            waiting += kind.__subclasses__()
+    return None
+
+
 def rebuild(info: FailureInfo, kind: type[E]) -> E:
     """An exception of type *kind* with the message and attributes it had; `__init__` is not called."""
-    rebuilt = kind.__new__(kind)
+    builtin = next(base for base in kind.__mro__ if base.__module__ == "builtins")
+    make = cast("Callable[[type[E]], E]", builtin.__new__)
+    rebuilt = make(kind)
     rebuilt.args = (info.message,)
-    if info.details is not None:
-        attributes = json.loads(info.details.data)
-        arguments = attributes.pop("args", None)
-        if arguments is not None:
-            rebuilt.args = tuple(arguments)
-        for name, value in attributes.items():
-            setattr(rebuilt, name, value)
+    attributes = {} if info.details is None else _object_in(info.details)
+    args = attributes.pop("args", None)
+    if isinstance(args, list):
+        rebuilt.args = tuple(cast("list[object]", args))
+    for name, value in attributes.items():
+        with suppress(AttributeError, TypeError):  # a property, or an attribute of another type by now
+            object.__setattr__(rebuilt, name, value)
     return rebuilt
+
+
+def _described(error: BaseException, kind: FailureKind, attempts: int, causes_left: int) -> FailureInfo:
+    cause = error.__cause__ if causes_left else None
+    return FailureInfo(
+        kind=kind,
+        type=type(error).__name__,
+        message=_cut(_text(error)),
+        traceback=_cut("".join(traceback.format_exception(error))),
+        details=_details(error),
+        cause=None if cause is None else _described(cause, _kind_of(cause), 0, causes_left - 1),
+        attempts=attempts,
+    )
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  an author's __str__ may do anything, and the failure must be told
+        return f"<{type(error).__name__} whose __str__ fails>"
 
 
 def _kind_of(error: BaseException) -> FailureKind:
@@ -93,14 +126,37 @@ def _kind_of(error: BaseException) -> FailureKind:
 
 
 def _details(error: BaseException) -> Payload | None:
-    if isinstance(error, AikiError) and type(error).__module__.startswith("aiki"):
+    """The public attributes that are JSON, each judged alone, and `args` if all of them are."""
+    if type(error).__module__.partition(".")[0] in _OUR_PACKAGES:
         return None
     attributes = {name: value for name, value in vars(error).items() if not name.startswith("_")}
+    items = {**attributes, **_os_error(error), "args": cast("object", error.args)}
+    parts = [f"{json.dumps(name)}: {text}" for name, value in items.items() if (text := _json(value))]
+    encoded = "{" + ", ".join(parts) + "}"
+    return Payload(encoded.encode()) if parts and len(encoded) <= TEXT_CHARACTERS_MAX else None
+
+
+def _os_error(error: BaseException) -> dict[str, object]:
+    """What `OSError` keeps outside its attributes."""
+    if not isinstance(error, OSError):
+        return {}
+    return {"errno": error.errno, "strerror": error.strerror, "filename": cast("object", error.filename)}
+
+
+def _json(value: object) -> str | None:
     try:
-        encoded = json.dumps({**attributes, "args": cast("object", error.args)}, allow_nan=False)
-    except (TypeError, ValueError):
+        return json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
         return None
-    return Payload(encoded.encode()) if len(encoded) <= TEXT_CHARACTERS_MAX else None
+
+
+def _object_in(details: Payload) -> dict[str, object]:
+    """The JSON object that *details* is; empty if another language's worker sent something else."""
+    try:
+        parsed: object = json.loads(details.data)
+    except (ValueError, RecursionError):
+        return {}
+    return cast("dict[str, object]", parsed) if isinstance(parsed, dict) else {}
 
 
 def _cut(text: str) -> str:

@@ -1,30 +1,36 @@
 """Values as bytes and back: JSON made from type hints by pydantic, or raw bytes.
 
 pydantic is imported at first use, so that authors' modules import fast. The same value always gives
-the same bytes in every process: keys of sets are sorted, and names of calls are made of these bytes.
+the same bytes in every process, because calls are named by a hash of their arguments.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 import inspect
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence, Set as AbstractSet
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from types import GenericAlias
-from typing import TYPE_CHECKING, Any, cast, get_type_hints
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, cast
 
 from aiki_task.errors import PayloadTooLargeError, PayloadTypeError, UnsupportedTypeError
+from aiki_task.hints import hints_now, is_plain, resolved_hints
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from aiki_task.json_values import JsonOfHint
 
 PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
 """The most one encoded value may take."""
 
 JSON = "json"
 RAW = "raw"
+
+_quoted = json.JSONEncoder(ensure_ascii=False).encode
+_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_DIRECT = frozenset({bool, float, int, str, type(None)})
+"""Types whose values are written and read here; pydantic judges only what is not exactly of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +44,27 @@ class Payload:
 class ValueCodec:
     """Encode and decode values of one type hint.
 
-    Raises (when made, or at first use where the hint is a forward reference):
+    Raises (at `check`, or at first use):
         UnsupportedTypeError: the hint has no encoding.
     """
 
     def __init__(self, hint: Any, where: str) -> None:
         self.hint = type(None) if hint is None else hint
         self.where = where
+        self._is_direct = isinstance(self.hint, type) and self.hint in _DIRECT
 
     @functools.cached_property
-    def json(self) -> _Json:
-        """How values of the hint are written."""
+    def _json(self) -> JsonOfHint:
         return _json_of(self.hint, self.where)
 
     def check(self) -> None:
-        """Raise UnsupportedTypeError now rather than at first use."""
-        _ = self.json
+        """Raise UnsupportedTypeError now rather than at first use, unless a name is not defined yet."""
+        if not is_plain(self.hint):
+            try:
+                _ = self._json
+            except UnsupportedTypeError as error:
+                if not error.is_forward_reference:
+                    raise
 
     def encode(self, value: object) -> Payload:
         """Encode *value*; it must be of the hinted type already.
@@ -64,7 +75,7 @@ class ValueCodec:
         """
         if self.hint is bytes and isinstance(value, bytes):
             return Payload(_limited(value, self.where), RAW)
-        return Payload(_limited(_to_json(self.json, value, self.where), self.where))
+        return Payload(_limited(self.to_json(value), self.where))
 
     def decode(self, payload: Payload) -> Any:
         """Decode into a value of the hinted type.
@@ -72,11 +83,52 @@ class ValueCodec:
         Raises:
             PayloadTypeError: the payload does not fit the hint.
         """
-        if payload.encoding == RAW:
-            if self.hint in {bytes, Any}:
-                return payload.data
-            raise PayloadTypeError(self.where, f"raw bytes are not {_name(self.hint)}")
-        return _from_json(self.json, payload.data, self.where)
+        if payload.encoding == JSON:
+            return self._from_json(payload.data)
+        if payload.encoding == RAW and self.hint in {bytes, Any}:
+            return payload.data
+        raise PayloadTypeError(
+            self.where, f"a payload encoded as {payload.encoding!r} is not {_name(self.hint)}"
+        )
+
+    def to_json(self, value: object) -> bytes:
+        """Check *value* and write it as JSON, bytes as base64.
+
+        Raises:
+            PayloadTypeError: it is not of the hint.
+        """
+        if self._is_direct and type(value) is self.hint:
+            try:
+                return _direct(value)
+            except ValueError as error:
+                raise self._misfit(error) from error
+        try:
+            if self.hint is Any:
+                from aiki_task.json_values import jsonable
+
+                return json.dumps(jsonable(value), ensure_ascii=False, separators=(",", ":")).encode()
+            return self._json.dump(value)
+        except (ValueError, RecursionError) as error:
+            raise self._misfit(error) from error
+
+    def from_parsed(self, value: object) -> Any:
+        """The value of the hinted type that stands for *value*, which was read from JSON.
+
+        Raises:
+            PayloadTypeError: it does not fit the hint.
+        """
+        if self.hint is Any or (self._is_direct and type(value) is self.hint):
+            return value
+        return self._from_json(json.dumps(value).encode())
+
+    def _from_json(self, data: bytes) -> Any:
+        try:
+            return self._json.load(data)
+        except (ValueError, RecursionError) as error:
+            raise self._misfit(error) from error
+
+    def _misfit(self, error: Exception) -> PayloadTypeError:
+        return PayloadTypeError(self.where, f"{_name(self.hint)} is wanted; {_on_one_line(error)}")
 
 
 class ArgumentsCodec:
@@ -87,22 +139,31 @@ class ArgumentsCodec:
         self._function = function
         parameters = list(inspect.signature(function).parameters.values())[skip:]
         self.signature = inspect.Signature(parameters)
-        self._names = [item.name for item in parameters]
-        kinds = {item.kind for item in parameters}
-        self._plain = kinds <= {inspect.Parameter.POSITIONAL_OR_KEYWORD}
+        self._is_simple = all(item.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for item in parameters)
+        self._required = sum(item.default is inspect.Parameter.empty for item in parameters)
 
     @functools.cached_property
     def _codecs(self) -> dict[str, ValueCodec]:
-        hints = resolved_hints(self._function, self.where)
-        return {
-            name: ValueCodec(hints.get(name, Any), f"argument {name!r} of {self.where}")
-            for name in self._names
-        }
+        return self._codecs_of(resolved_hints(self._function, self.where))
+
+    @functools.cached_property
+    def _defaults(self) -> dict[str, bytes]:
+        """The JSON of each default that has one."""
+        defaults: dict[str, bytes] = {}
+        for name, parameter in self.signature.parameters.items():
+            if parameter.default is not inspect.Parameter.empty:
+                try:
+                    defaults[name] = self._codecs[name].to_json(parameter.default)
+                except PayloadTypeError:
+                    continue  # such as None for an int: passing it is refused as well
+        return defaults
 
     def check(self) -> None:
-        """Raise UnsupportedTypeError now rather than at first use."""
-        for codec in self._codecs.values():
-            codec.check()
+        """Raise UnsupportedTypeError now rather than at first use, unless a name is not defined yet."""
+        hints = hints_now(self._function)
+        if hints is not None:
+            for codec in self._codecs_of(hints).values():
+                codec.check()
 
     def encode(self, args: Sequence[object], kwargs: Mapping[str, object]) -> Payload:
         """A JSON object of "args" and "kwargs", as they were passed.
@@ -113,22 +174,24 @@ class ArgumentsCodec:
         """
         return self.encode_call(args, kwargs)[0]
 
+    def address_hash(self, args: Sequence[object], kwargs: Mapping[str, object]) -> str:
+        """The hash of `encode_call` alone."""
+        return self.encode_call(args, kwargs)[1]
+
     def encode_call(self, args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[Payload, str]:
         """The payload, and a hash of the arguments: 12 hex digits, equal for equal arguments.
 
-        Arguments are bound by the signature and defaults are left out, so that it does not matter
-        whether one was passed by position or by name.
+        Arguments are bound by the signature and those equal to their defaults are left out, so that it
+        does not matter whether one was passed by position, by name or not at all.
         """
-        if self._plain and not kwargs and len(args) == len(self._names):
-            encoded = [self._encode_one(name, value) for name, value in zip(self._names, args, strict=True)]
-            data = b'{"args":[' + b",".join(encoded) + b'],"kwargs":{}}'
-            named = list(zip(self._names, encoded, strict=True))
+        if self._is_simple and not kwargs and self._required <= len(args) <= len(self._codecs):
+            codecs = self._codecs
+            named = {name: codecs[name].to_json(value) for name, value in zip(codecs, args, strict=False)}
+            data = b'{"args":[' + b",".join(named.values()) + b'],"kwargs":{}}'
         else:
             data, named = self._encode_bound(args, kwargs)
-        digest = hashlib.blake2b(digest_size=6)
-        for name, value in sorted(named):
-            digest.update(b"%d:%s%d:%s" % (len(name), name.encode(), len(value), value))
-        return Payload(_limited(data, f"the arguments of {self.where}")), digest.hexdigest()
+        where = f"the arguments of {self.where}"
+        return Payload(_limited(data, where)), self._hash(named)
 
     def decode(self, payload: Payload) -> tuple[list[Any], dict[str, Any]]:
         """Positional and named arguments, each of the hinted type.
@@ -136,146 +199,107 @@ class ArgumentsCodec:
         Raises:
             PayloadTypeError: the payload does not fit the signature.
         """
-        where = f"the arguments of {self.where}"
-        try:
-            parsed = json.loads(payload.data)
-            args, kwargs = list(parsed["args"]), dict(parsed["kwargs"])
-            bound = self.signature.bind(*args, **kwargs)
-        except (ValueError, TypeError, KeyError) as error:
-            raise PayloadTypeError(where, str(error)) from error
+        args, kwargs = self._parsed(payload)
+        codecs = self._codecs
+        if self._is_simple and not kwargs and self._required <= len(args) <= len(codecs):
+            return [codec.from_parsed(item) for codec, item in zip(codecs.values(), args, strict=False)], {}
+        bound = self._bind(args, kwargs)
         for name, value in bound.arguments.items():
-            kind = self.signature.parameters[name].kind
-            if kind is inspect.Parameter.VAR_POSITIONAL:
-                bound.arguments[name] = tuple(self._decode_one(name, item) for item in value)
-            elif kind is inspect.Parameter.VAR_KEYWORD:
-                bound.arguments[name] = {key: self._decode_one(name, item) for key, item in value.items()}
-            else:
-                bound.arguments[name] = self._decode_one(name, value)
+            codec = codecs[name]
+            match self.signature.parameters[name].kind:
+                case inspect.Parameter.VAR_POSITIONAL:
+                    bound.arguments[name] = tuple(codec.from_parsed(item) for item in value)
+                case inspect.Parameter.VAR_KEYWORD:
+                    bound.arguments[name] = {key: codec.from_parsed(item) for key, item in value.items()}
+                case _:
+                    bound.arguments[name] = codec.from_parsed(value)
         return list(bound.args), bound.kwargs
+
+    def _codecs_of(self, hints: Mapping[str, Any]) -> dict[str, ValueCodec]:
+        return {
+            name: ValueCodec(hints.get(name, Any), f"argument {name!r} of {self.where}")
+            for name in self.signature.parameters
+        }
+
+    def _hash(self, named: Mapping[str, bytes]) -> str:
+        defaults = self._defaults
+        parts = [
+            b'"%b":%b' % (name.encode(), _canonical(named[name]))
+            for name in sorted(named)
+            if defaults.get(name) != named[name]
+        ]
+        return blake2b(b"{%b}" % b",".join(parts), digest_size=6).hexdigest()
+
+    def _bind(self, args: Sequence[object], kwargs: Mapping[str, object]) -> inspect.BoundArguments:
+        try:
+            return self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise PayloadTypeError(f"what was passed to {self.where}", str(error)) from error
 
     def _encode_bound(
         self, args: Sequence[object], kwargs: Mapping[str, object]
-    ) -> tuple[bytes, list[tuple[str, bytes]]]:
-        try:
-            bound = self.signature.bind(*args, **kwargs)
-        except TypeError as error:
-            raise PayloadTypeError(f"the arguments of {self.where}", str(error)) from error
+    ) -> tuple[bytes, dict[str, bytes]]:
         positional: list[bytes] = []
         keyword: dict[str, bytes] = {}
-        named: list[tuple[str, bytes]] = []
-        for name, value in bound.arguments.items():
-            parameter = self.signature.parameters[name]
-            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-                rest = [self._encode_one(name, item) for item in value]
-                positional += rest
-                named.append((name, b"[" + b",".join(rest) + b"]"))
-            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                extra = {key: self._encode_one(name, item) for key, item in value.items()}
-                keyword |= extra
-                named += sorted((f"{name}.{key}", item) for key, item in extra.items())
-            else:
-                encoded = self._encode_one(name, value)
-                # A skipped default before it would shift a positional argument.
-                if parameter.kind is inspect.Parameter.KEYWORD_ONLY or name in kwargs:
-                    keyword[name] = encoded
-                else:
-                    positional.append(encoded)
-                if not self._is_default(parameter, value):
-                    named.append((name, encoded))
-        pairs = b",".join(json.dumps(key).encode() + b":" + item for key, item in keyword.items())
-        return b'{"args":[' + b",".join(positional) + b'],"kwargs":{' + pairs + b"}}", named
+        named: dict[str, bytes] = {}
+        for name, value in self._bind(args, kwargs).arguments.items():
+            codec = self._codecs[name]
+            match self.signature.parameters[name].kind:
+                case inspect.Parameter.VAR_POSITIONAL:
+                    rest = [codec.to_json(item) for item in value]
+                    positional += rest
+                    named[name] = b"[" + b",".join(rest) + b"]"
+                case inspect.Parameter.VAR_KEYWORD:
+                    extra = {key: codec.to_json(item) for key, item in value.items()}
+                    keyword |= extra
+                    named[name] = _object(extra)
+                case inspect.Parameter.POSITIONAL_ONLY:
+                    named[name] = codec.to_json(value)
+                    positional.append(named[name])
+                case _:
+                    named[name] = codec.to_json(value)
+                    if name in kwargs:
+                        keyword[name] = named[name]
+                    else:
+                        positional.append(named[name])
+        return b'{"args":[' + b",".join(positional) + b'],"kwargs":' + _object(keyword) + b"}", named
 
-    @staticmethod
-    def _is_default(parameter: inspect.Parameter, value: object) -> bool:
-        default = parameter.default
-        return default is not inspect.Parameter.empty and (
-            default is value or (type(default) is type(value) and bool(default == value))
-        )
-
-    def _encode_one(self, name: str, value: object) -> bytes:
-        codec = self._codecs[name]
-        return _to_json(codec.json, value, codec.where)
-
-    def _decode_one(self, name: str, value: object) -> Any:
-        codec = self._codecs[name]
-        return _from_json(codec.json, json.dumps(value).encode(), codec.where)
+    def _parsed(self, payload: Payload) -> tuple[list[object], dict[str, object]]:
+        where = f"the arguments of {self.where}"
+        try:
+            parsed: object = json.loads(payload.data, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise PayloadTypeError(where, str(error)) from error
+        both = cast("dict[str, object]", parsed) if isinstance(parsed, dict) else {}
+        args, kwargs = both.get("args"), both.get("kwargs")
+        if not isinstance(args, list) or not isinstance(kwargs, dict):
+            raise PayloadTypeError(where, 'the payload is no JSON object of "args" and "kwargs"')
+        return cast("list[object]", args), cast("dict[str, object]", kwargs)
 
 
-def resolved_hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
-    """The type hints of *function*, forward references resolved.
+def _json_of(hint: Any, where: str) -> JsonOfHint:
+    from pydantic import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 
-    Raises:
-        UnsupportedTypeError: a name in a hint is not known.
-    """
-    try:
-        return get_type_hints(function, include_extras=True)
-    except NameError as error:
-        raise UnsupportedTypeError(where, str(error.name), "the name is not defined in its module") from error
-
-
-class _Json:
-    """JSON of one hint. Values stand in a list of one, because only then do our settings reach dataclasses."""
-
-    def __init__(self, hint: Any) -> None:
-        from pydantic import ConfigDict, TypeAdapter
-
-        config = ConfigDict(
-            ser_json_bytes="base64",
-            val_json_bytes="base64",
-            allow_inf_nan=False,
-            ser_json_inf_nan="constants",
-        )
-        in_a_list: Any = GenericAlias(list, (hint,))
-        self._adapter: TypeAdapter[list[Any]] = TypeAdapter(in_a_list, config=config)
-        schema = str(self._adapter.core_schema)
-        self._may_hold_sets = any(f"'type': '{kind}'" in schema for kind in ("set", "frozenset", "any"))
-
-    def dump(self, value: object) -> bytes:
-        checked = self._adapter.validate_python([value], strict=True)
-        if self._may_hold_sets:
-            checked = _with_sorted_sets(checked)
-            data = self._adapter.dump_json(checked, warnings=False)[1:-1]
-        else:
-            data = self._adapter.dump_json(checked, warnings="error")[1:-1]
-        if b"NaN" in data or b"Infinity" in data:
-            json.loads(data, parse_constant=_refuse_constant)
-        return data
-
-    def load(self, data: bytes) -> Any:
-        return self._adapter.validate_json(b"[" + data + b"]")[0]
-
-
-_cached_json = functools.lru_cache(maxsize=4096)(_Json)
-
-
-def _json_of(hint: Any, where: str) -> _Json:
-    from pydantic import PydanticSchemaGenerationError, PydanticUserError
+    from aiki_task.json_values import JsonOfHint, json_of_hint
 
     try:
-        return _cached_json(hint) if isinstance(hint, Hashable) else _Json(hint)
-    except (PydanticSchemaGenerationError, PydanticUserError) as error:
-        raise UnsupportedTypeError(where, hint, str(error).split("\n", 1)[0]) from error
+        return json_of_hint(hint) if isinstance(hint, Hashable) else JsonOfHint(hint)
+    except PydanticUndefinedAnnotation as error:
+        raise UnsupportedTypeError(where, hint, _on_one_line(error), is_forward_reference=True) from error
+    except PydanticSchemaGenerationError as error:
+        raise UnsupportedTypeError(where, hint, _on_one_line(error)) from error
+    except PydanticUserError as error:
+        is_forward_reference = error.code == "class-not-fully-defined"
+        raise UnsupportedTypeError(
+            where, hint, _on_one_line(error), is_forward_reference=is_forward_reference
+        ) from error
 
 
-def _to_json(codec: _Json, value: object, where: str) -> bytes:
-    try:
-        return codec.dump(value)
-    except ValueError as error:  # pydantic's errors are of this type
-        raise PayloadTypeError(where, _first_line(error)) from error
-
-
-def _from_json(codec: _Json, data: bytes, where: str) -> Any:
-    try:
-        return codec.load(data)
-    except ValueError as error:
-        raise PayloadTypeError(where, _first_line(error)) from error
-
-
-def _first_line(error: Exception) -> str:
-    """What pydantic says, on one line, without its link."""
+def _on_one_line(error: Exception) -> str:
+    """What pydantic says, on one line, without its link and without the values."""
     details = getattr(error, "errors", None)
     if details is None:
-        return str(error)
+        return str(error).split("\n", 1)[0].rstrip(".")
     parts: list[str] = []
     for item in details(include_url=False):
         path = ".".join(str(part) for part in item["loc"][1:])
@@ -284,22 +308,31 @@ def _first_line(error: Exception) -> str:
     return "; ".join(parts)
 
 
+def _direct(value: object) -> bytes:
+    """The JSON of a value whose type is one of `_DIRECT`."""
+    if isinstance(value, str):
+        return _quoted(value).encode()
+    if value is None:
+        return b"null"
+    if value is True or value is False:
+        return b"true" if value else b"false"
+    if isinstance(value, float) and not math.isfinite(value):
+        _refuse_constant(str(value))
+    return repr(value).encode()
+
+
 def _refuse_constant(constant: str) -> None:
     message = f"{constant} is not a number that JSON has"
     raise ValueError(message)
 
 
-def _with_sorted_sets(value: Any) -> Any:
-    """Sets iterate in the order of their hashes, which differ between processes; their JSON must not."""
-    if isinstance(value, set | frozenset):
-        members = cast("AbstractSet[Any]", value)
-        return [_with_sorted_sets(member) for member in sorted(members, key=repr)]
-    if isinstance(value, list | tuple):
-        return [_with_sorted_sets(item) for item in cast("Sequence[Any]", value)]
-    if isinstance(value, dict):
-        mapping = cast("Mapping[Any, Any]", cast("object", value))
-        return {key: _with_sorted_sets(item) for key, item in mapping.items()}
-    return value
+def _canonical(data: bytes) -> bytes:
+    """JSON with the keys of its objects sorted."""
+    return _sorted(json.loads(data)).encode() if b"{" in data else data
+
+
+def _object(items: Mapping[str, bytes]) -> bytes:
+    return b"{" + b",".join(_quoted(key).encode() + b":" + items[key] for key in items) + b"}"
 
 
 def _limited(data: bytes, where: str) -> bytes:
@@ -309,4 +342,4 @@ def _limited(data: bytes, where: str) -> bytes:
 
 
 def _name(hint: Any) -> str:
-    return getattr(hint, "__name__", repr(hint))
+    return hint.__name__ if isinstance(hint, type) else str(hint).removeprefix("typing.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -42,7 +43,7 @@ class Retry:
         if attempts is not None and attempts < 1:
             message = f"a retry policy needs at least 1 attempt, not {attempts}"
             raise DefinitionError(message)
-        if factor < 1 or not 0 <= jitter <= 1:
+        if not 1 <= factor < math.inf or not 0 <= jitter <= 1:
             message = f"a retry policy needs factor >= 1 and jitter from 0 to 1, not {factor} and {jitter}"
             raise DefinitionError(message)
         values = (attempts, parse(first), parse(max), factor, jitter, tuple(non_retryable))
@@ -75,10 +76,11 @@ class Retry:
             attempts_made: attempts already made, at least 1.
             random: uniform in [0, 1); passed in so that tests are exact.
         """
-        # Past 1,000 doublings every delay is at its limit; the power must not overflow before.
-        seconds = self.first.total_seconds() * self.factor ** min(attempts_made - 1, 1000 / self.factor)
-        capped = min(seconds, self.max.total_seconds())
-        return timedelta(seconds=capped * (1 - self.jitter * random))
+        try:
+            grown = self.first.total_seconds() * self.factor ** (attempts_made - 1)
+        except OverflowError:
+            grown = math.inf if self.first else 0.0
+        return timedelta(seconds=min(grown, self.max.total_seconds()) * (1 - self.jitter * random))
 
 
 DEFAULT_RETRY = Retry()

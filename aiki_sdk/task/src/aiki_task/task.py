@@ -5,8 +5,8 @@ A call is durable in a run and a plain call elsewhere; it is awaited in both, an
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import re
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,13 +15,16 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 from aiki_task.calls import durable_loop
 from aiki_task.durations import Duration, parse
 from aiki_task.errors import DefinitionError
-from aiki_task.payloads import ArgumentsCodec, ValueCodec, resolved_hints
+from aiki_task.hints import hints_now, resolved_hints
+from aiki_task.payloads import ArgumentsCodec, ValueCodec
 from aiki_task.retry import DEFAULT_RETRY, Retry
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 DEFAULT_TIMEOUT: Final = timedelta(minutes=10)
+
+_NAME = re.compile(r"[^\W\d][\w.-]{0,199}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +53,14 @@ class TaskOptions:
 class Task(Generic[P, R]):
     """A task; made by `@task`."""
 
-    def __init__(self, function: Callable[P, Awaitable[R] | R], name: str, options: TaskOptions) -> None:
+    def __init__(
+        self, function: Callable[P, Awaitable[R]] | Callable[P, R], name: str, options: TaskOptions
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            raise DefinitionError(
+                f"{name!r} cannot name a task: names begin with a letter, then have letters, digits, "
+                "'_', '.' and '-', 200 characters at most; give one with name="
+            )
         self.name = name
         self.function = function
         self.options = options
@@ -72,6 +82,12 @@ class Task(Generic[P, R]):
             self._result = ValueCodec(hints.get("return", Any), f"the result of {self._where}")
         return self._result
 
+    def check(self) -> None:
+        """Raise UnsupportedTypeError now rather than at first use, unless a name is not defined yet."""
+        self.arguments.check()
+        if hints_now(self.function) is not None:
+            self.result.check()
+
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the task: durably in a run, as a plain call elsewhere (a sync function in a thread)."""
         loop = durable_loop()
@@ -79,6 +95,8 @@ class Task(Generic[P, R]):
             return cast("R", await loop.schedule_task(self, args, kwargs))
         if self.is_async:
             return await cast("Callable[P, Awaitable[R]]", self.function)(*args, **kwargs)
+        import asyncio
+
         return await asyncio.to_thread(cast("Callable[P, R]", self.function), *args, **kwargs)
 
     def with_(
@@ -122,11 +140,13 @@ class _Decorator:
     @overload
     def __call__(self, function: Callable[P, R]) -> Task[P, R]: ...
     def __call__(self, function: Callable[..., Any]) -> Task[..., Any]:
+        if not inspect.isfunction(function):
+            raise DefinitionError(f"{function!r} is no function; write one with def or async def")
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            message = f"task {function.__name__!r} is a generator; return a list instead"
-            raise DefinitionError(message)
-        made: Task[..., Any] = Task(function, self._name or function.__name__, self._options)
-        _check_hints(made)
+            raise DefinitionError(f"task {function.__name__!r} is a generator; return a list instead")
+        name = function.__name__ if self._name is None else self._name
+        made: Task[..., Any] = Task(function, name, self._options)
+        made.check()
         return made
 
 
@@ -176,26 +196,3 @@ def task(
     )
     decorator = _Decorator(name, options)
     return decorator if function is None else decorator(function)
-
-
-def _check_hints(made: Task[..., Any]) -> None:
-    """Refuse hints that are plainly wrong, without importing pydantic for the usual ones."""
-    plain = {int, str, float, bool, bytes, type(None), None, list, dict, Any}
-    annotations = inspect.get_annotations(made.function)
-    if any(isinstance(hint, str) for hint in annotations.values()):
-        return  # written as text; they are resolved at first use, when all names exist
-    if any(hint not in plain and not _is_own_class(hint) for hint in annotations.values() if _hashable(hint)):
-        made.arguments.check()
-        made.result.check()
-
-
-def _is_own_class(hint: object) -> bool:
-    return hasattr(hint, "__dataclass_fields__") or hasattr(hint, "__pydantic_fields__")
-
-
-def _hashable(hint: object) -> bool:
-    try:
-        hash(hint)
-    except TypeError:
-        return False
-    return True
