@@ -76,10 +76,8 @@ class Dispatcher:
 
     def doing(self) -> str:
         """What runs on the main loop right now, for people. Any thread may ask."""
-        if self._runs.doing:
-            return self._runs.doing
         current = asyncio.current_task(self._loop)
-        return "no task" if current is None else f"task {current.get_name()!r}"
+        return self._runs.doing or ("no task" if current is None else f"task {current.get_name()!r}")
 
     def attempt_started(self, run: HeldRun, address: str, attempt: Attempt) -> None:
         if not self._starts:
@@ -183,7 +181,8 @@ class Dispatcher:
         old = time.monotonic() - START_NOTE_SECONDS
         while self._starts and self._starts[0][0] <= old:
             _, run, address, attempt = self._starts.popleft()
-            self._runs.tell_start(run, address, attempt)
+            if not attempt.is_over:
+                self._runs.tell_start(run, address, attempt)
         if self._starts:
             self._loop.call_at(self._loop.time() + self._starts[0][0] - old, self._tell_starts)
         self._soon()

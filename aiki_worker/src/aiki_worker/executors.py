@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from aiki_task.context import TaskContext, enter
 from aiki_task.errors import PayloadError
@@ -41,6 +41,9 @@ class Raised:
 
 Outcome = Returned | Raised
 
+CLOSE_SECONDS_MAX: Final = 2.0
+LIMITS_MAX: Final = 1000
+
 
 class AttemptTimeoutError(TimeoutError):
     """An attempt took longer than it may."""
@@ -53,8 +56,16 @@ class Attempt:
     """One attempt under way. `cancel` makes its outcome unwanted."""
 
     __slots__ = (
-        "_begin", "_done", "_future", "_owner", "_timer", "context", "is_over", "task", "timeout_s",
-    )  # fmt: skip
+        "_begin",
+        "_done",
+        "_future",
+        "_owner",
+        "_timed_out",
+        "context",
+        "is_over",
+        "task",
+        "timeout_s",
+    )
 
     def __init__(
         self,
@@ -71,16 +82,25 @@ class Attempt:
         self._owner = owner
         self._done = done
         self._begin = time.monotonic()
+        self._timed_out = False
         self._future: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
 
     def cancel(self) -> None:
         """Stop it, as far as it can be stopped; `done` is not called any more."""
         self.is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._future is not None:
-            self._future.cancel()
+        self._stop()
+
+    def time_out(self) -> None:
+        """Its time is up. An async attempt may clean up before it says so; a thread is not waited for."""
+        self._timed_out = True
+        if self._future is None:
+            self.finish(self.raised(self._timeout_error()))
+        else:
+            self._stop()
+
+    def follow(self, future: asyncio.Task[None]) -> None:
+        """Know the asyncio task of an async attempt."""
+        self._future = future
 
     async def run_async(self, payload: Payload) -> None:
         """The body of an async attempt's asyncio task."""
@@ -88,67 +108,81 @@ class Attempt:
         self._owner.ended(self)
         self.finish(outcome)
 
-    async def _attempt(self, payload: Payload) -> Outcome:
-        enter(self.context)
-        limit = asyncio.timeout(self.timeout_s)
-        try:
-            args, kwargs = self.task.arguments.decode(payload)
-            async with limit:
-                value = await self.task.function(*args, **kwargs)
-            return Returned(self.task.result.encode(value), self.elapsed_ms())
-        except TimeoutError as error:
-            return self.raised(self._timeout_error(error) if limit.expired() else error)
-        except asyncio.CancelledError as error:
-            if self.is_over:
-                raise
-            return self.raised(error)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever user code raises is its outcome
-            return self.raised(error)
-
     def run_sync(self, payload: Payload) -> Outcome:
         """The body of a sync attempt, on a thread."""
         enter(self.context)
         try:
             args, kwargs = self.task.arguments.decode(payload)
             value = self.task.function(*args, **kwargs)
-            return Returned(self.task.result.encode(value), self.elapsed_ms())
+            return Returned(self.task.result.encode(value), self._elapsed_ms())
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever user code raises is its outcome
             return self.raised(error)
 
-    def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give a sync attempt its timeout."""
-        if self.timeout_s is not None:
-            self._timer = loop.call_later(self.timeout_s, self._time_out)
-
-    def follow(self, future: asyncio.Task[None]) -> None:
-        """Know the asyncio task of an async attempt."""
-        self._future = future
-
-    def finish(self, outcome: Outcome | None) -> None:
+    def finish(self, outcome: Outcome) -> None:
         """Tell the outcome, unless it is unwanted."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if not self.is_over and outcome is not None:
+        if not self.is_over:
             self.is_over = True
             self._done(self, outcome)
 
     def raised(self, error: BaseException) -> Raised:
         """The outcome of an attempt that ended with *error*."""
-        return Raised(error, from_exception(error, attempts=self.context.attempt), self.elapsed_ms())
+        return Raised(error, from_exception(error, attempts=self.context.attempt), self._elapsed_ms())
 
-    def elapsed_ms(self) -> int:
-        """How long it has been going on."""
+    async def _attempt(self, payload: Payload) -> Outcome:
+        enter(self.context)
+        try:
+            args, kwargs = self.task.arguments.decode(payload)
+            value = await self.task.function(*args, **kwargs)
+            return Returned(self.task.result.encode(value), self._elapsed_ms())
+        except asyncio.CancelledError as error:
+            if self.is_over:
+                raise
+            return self.raised(self._timeout_error() if self._timed_out else error)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  whatever user code raises is its outcome
+            return self.raised(error)
+
+    def _stop(self) -> None:
+        if self._future is not None and self._future.cancel():
+            # One that is cancelled before its first step never gets to say so itself.
+            self._future.add_done_callback(lambda _: self._owner.ended(self))
+
+    def _elapsed_ms(self) -> int:
         return int((time.monotonic() - self._begin) * 1000)
 
-    def _time_out(self) -> None:
-        self.finish(self.raised(self._timeout_error(None)))
+    def _timeout_error(self) -> AttemptTimeoutError:
+        return AttemptTimeoutError(self.task.name, self.timeout_s or 0.0)
 
-    def _timeout_error(self, cause: BaseException | None) -> AttemptTimeoutError:
-        assert self.timeout_s is not None
-        error = AttemptTimeoutError(self.task.name, self.timeout_s)
-        if cause is not None:
-            error.__cause__ = cause.__cause__
-        return error
+
+class _Limit:
+    """Attempts with the same timeout, which therefore end in the order in which they began.
+
+    One timer serves them all: an attempt that ends in time costs no timer of its own.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self.deadlines: dict[Attempt, float] = {}
+        self._loop = loop
+        self._seconds = seconds
+        self._armed = False
+
+    def add(self, attempt: Attempt) -> None:
+        deadline = self._loop.time() + self._seconds
+        self.deadlines[attempt] = deadline
+        if not self._armed:
+            self._armed = True
+            self._loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        now = self._loop.time()
+        self._armed = False
+        while self.deadlines:
+            attempt, deadline = next(iter(self.deadlines.items()))
+            if deadline > now:
+                self._armed = True
+                self._loop.call_at(deadline, self._expire)
+                return
+            del self.deadlines[attempt]
+            attempt.time_out()
 
 
 class Executors:
@@ -158,9 +192,11 @@ class Executors:
         self.slots = slots
         self._freed = freed
         self._attempts: set[Attempt] = set()
+        self._limits: dict[float, _Limit] = {}
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="aiki-task")
-        self._tasks: set[asyncio.Task[None]] = set()
+        # The loop itself keeps weak references only.
+        self._futures: dict[Attempt, asyncio.Task[None]] = {}
 
     @property
     def free(self) -> int:
@@ -183,37 +219,44 @@ class Executors:
         """Start an attempt; *done* is called once, on the main loop, unless it is cancelled before."""
         attempt = Attempt(self, task, context, timeout_s, done)
         self._attempts.add(attempt)
+        if timeout_s is not None:
+            self._limit(timeout_s).add(attempt)
         if task.is_async:
             future = self._loop.create_task(attempt.run_async(payload), name=task.name)
             attempt.follow(future)
-            self._tasks.add(future)
-            future.add_done_callback(lambda future: self._over(attempt, future))
+            self._futures[attempt] = future
         else:
             work = self._threads.submit(contextvars.copy_context().run, attempt.run_sync, payload)
             work.add_done_callback(lambda future: self._returned(attempt, future))
-            attempt.watch(self._loop)
         return attempt
 
     def ended(self, attempt: Attempt) -> None:
         """The code of *attempt* is over: its slot is free."""
-        if attempt in self._attempts:
-            self._attempts.discard(attempt)
-            self._freed()
+        if attempt not in self._attempts:
+            return
+        self._attempts.discard(attempt)
+        self._futures.pop(attempt, None)
+        if attempt.timeout_s is not None and (limit := self._limits.get(attempt.timeout_s)) is not None:
+            limit.deadlines.pop(attempt, None)
+        self._freed()
 
     async def close(self) -> None:
         """Cancel what runs and wait for the async part of it; threads cannot be stopped."""
+        futures = list(self._futures.values())
         for attempt in list(self._attempts):
             attempt.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2)
+        if futures:
+            await asyncio.wait(futures, timeout=CLOSE_SECONDS_MAX)
 
-    def _over(self, attempt: Attempt, future: asyncio.Task[None]) -> None:
-        # One that is cancelled before its first step never gets to say so itself.
-        self.ended(attempt)
-        self._tasks.discard(future)
-        if not future.cancelled() and (error := future.exception()) is not None:
-            self._loop.call_exception_handler({"message": "an attempt broke", "exception": error})
+    def _limit(self, timeout_s: float) -> _Limit:
+        limit = self._limits.get(timeout_s)
+        if limit is None:
+            # Timeouts cut short by a total one are all different: forget those nobody uses.
+            if len(self._limits) > LIMITS_MAX:
+                self._limits = {key: used for key, used in self._limits.items() if used.deadlines}
+            limit = self._limits[timeout_s] = _Limit(self._loop, timeout_s)
+        return limit
 
     def _returned(self, attempt: Attempt, future: Future[Outcome]) -> None:
         """On the attempt's thread."""

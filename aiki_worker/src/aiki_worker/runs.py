@@ -49,7 +49,7 @@ class Runs:
         cache_size: int,
         say: Callable[[worker_pb2.WorkerMessage], None],
     ) -> None:
-        self.doing = ""
+        self._turning: HeldRun | None = None
         self._namespace = namespace
         self._workflows = workflows
         self._host = host
@@ -59,6 +59,12 @@ class Runs:
         self._cache: RunCache[Memory] = RunCache(cache_size)
         self._touched: dict[str, HeldRun] = {}
         self._leaving = False
+
+    @property
+    def doing(self) -> str:
+        """The run whose code runs right now, for people; empty when none does."""
+        run = self._turning
+        return "" if run is None else run.title
 
     @property
     def count(self) -> int:
@@ -207,14 +213,14 @@ class Runs:
 
     def _guarded(self, run: HeldRun, step: Callable[[], None]) -> None:
         """Run code of the run's; whatever it raises parks that run alone."""
-        self.doing = run.title
+        self._turning = run
         self._touched[run.lease.run_id] = run
         try:
             step()
         except Exception as error:  # noqa: BLE001  as the docstring says
             self._stall(run, error)
         finally:
-            self.doing = ""
+            self._turning = None
 
     @staticmethod
     def _stall(run: HeldRun, error: Exception) -> None:

@@ -29,7 +29,9 @@ _KIND_TO_WIRE: Final[dict[FailureKind, common_pb2.FailureKind.ValueType]] = {
     "bug": common_pb2.FAILURE_KIND_BUG,
     "diverged": common_pb2.FAILURE_KIND_DIVERGED,
 }
-_KIND_FROM_WIRE: Final[dict[common_pb2.FailureKind.ValueType, FailureKind]] = {wire: kind for kind, wire in _KIND_TO_WIRE.items()}
+_KIND_FROM_WIRE: Final[dict[common_pb2.FailureKind.ValueType, FailureKind]] = {
+    wire: kind for kind, wire in _KIND_TO_WIRE.items()
+}
 
 
 def lease_to_wire(lease: Lease) -> common_pb2.Lease:
