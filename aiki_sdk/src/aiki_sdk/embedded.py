@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from aiki_client import Client
+from aiki_client.blocking import refuse_running_loop
 from aiki_sdk.errors import EmbeddedEngineMissingError, EmbeddedEngineStartError
 from aiki_workflow import Workflow
 
@@ -47,7 +48,7 @@ def run(workflow: Workflow[Any, R], /, *args: Any, **kwargs: Any) -> R:
         AikiError: as `Run.result` raises them.
         RuntimeError: this thread runs an event loop: use `Client` there.
     """
-    _refuse_running_loop()
+    refuse_running_loop("aiki_sdk.run")
     _refuse_missing_parts()
     has_own_data = "data" in workflow.arguments.signature.parameters
     data = None if has_own_data else kwargs.pop("data", None)
@@ -133,14 +134,6 @@ def _address(process: "subprocess.Popen[bytes]", ready_file: Path) -> str:
             )
         time.sleep(POLL_SECONDS)
     raise EmbeddedEngineStartError(f"the embedded engine was not ready within {START_SECONDS_MAX:g} s")
-
-
-def _refuse_running_loop() -> None:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return
-    raise RuntimeError("aiki_sdk.run blocks, and this thread runs an event loop: use aiki_sdk.Client there")
 
 
 def _refuse_missing_parts() -> None:

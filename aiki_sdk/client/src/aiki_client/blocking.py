@@ -12,7 +12,7 @@ Invariant: everything runs on one loop, in the calling thread, and is over when 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Generator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import Self, TypeVar
@@ -21,13 +21,18 @@ T = TypeVar("T")
 
 
 class Blocking:
-    """Runs awaitables to their end; Ctrl-C cancels the one that runs."""
+    """Runs awaitables to their end; Ctrl-C cancels the one that runs.
+
+    Raises (when entered):
+        RuntimeError: this thread runs an event loop: await things there.
+    """
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
         self._stack = AsyncExitStack()
 
     def __enter__(self) -> Self:
+        refuse_running_loop("Blocking")
         self._runner.__enter__()
         return self
 
@@ -40,18 +45,14 @@ class Blocking:
             self._runner.close()
 
     def __call__(self, awaitable: Awaitable[T]) -> T:
-        """The result of *awaitable*.
-
-        Raises:
-            RuntimeError: this thread runs a loop already: await it there.
-        """
+        """The result of *awaitable*."""
         return self._runner.run(_awaited(awaitable))
 
     def enter(self, context: AbstractAsyncContextManager[T]) -> T:
         """Enter *context*; it is left at the end of the `with` block."""
         return self(self._stack.enter_async_context(context))
 
-    def each(self, items: AsyncIterator[T]) -> Iterator[T]:
+    def each(self, items: AsyncIterator[T]) -> Generator[T, None, None]:
         """The items of *items*, one by one as they come."""
         try:
             while True:
@@ -64,6 +65,15 @@ class Blocking:
             close = getattr(items, "aclose", None)
             if close is not None:
                 self(close())
+
+
+def refuse_running_loop(what: str) -> None:
+    """Raise RuntimeError where *what* would block a running event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError(f"{what} blocks, and this thread runs an event loop: await what Client returns there")
 
 
 async def _awaited(awaitable: Awaitable[T]) -> T:

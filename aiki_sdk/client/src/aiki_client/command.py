@@ -1,6 +1,6 @@
 """`aiki run`: start runs, wait for them, look at them.
 
-Invariant: the exit status says how it went (see `aiki_client.cli.main`), with and without `--json`.
+Invariant: the exit status says how it went (see `aiki_client.cli.program`), with and without `--json`.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from aiki_client.cli.main import FAILED, OK, STALLED
 from aiki_client.cli.options import DURATION, JSON_VALUE, POLICY, STATE, connected, with_client
 from aiki_client.cli.output import (
     console,
@@ -22,6 +21,7 @@ from aiki_client.cli.output import (
     print_run,
     runs_table,
 )
+from aiki_client.cli.program import FAILED, OK, STALLED
 from aiki_client.client import Client
 from aiki_client.runs import Run
 from aiki_client.views import RunState, RunView

@@ -1,5 +1,5 @@
 """The `aiki` command. Its subcommands come from every distribution that is installed."""
 
-from aiki_client.cli.main import main
+from aiki_client.cli.program import main
 
 __all__ = ["main"]
