@@ -30,18 +30,23 @@ async def read_messages(hub: Hub) -> None:
 
 
 async def read_hints(hub: Hub) -> None:
-    """Turn hints into grants while there is credit, until cancelled."""
+    """Turn hints into grants while there is credit, until cancelled.
+
+    What was read and found no credit is kept until there is some; nothing more is read before.
+    """
+    kept: list[tuple[Hint, tuple[str, str, str]]] = []
     while True:
         try:
             async with hub.stores.queues.reader(coordinator_id=hub.coordinator_id) as reader:
                 while True:
-                    streams = _streams(hub)
+                    hub.credit_came.clear()
+                    kept = [(hint, what) for hint, what in kept if not _act(hub, hint, what)]
+                    streams = {} if kept else _streams(hub)
                     if not streams:
-                        hub.credit_came.clear()
                         await hub.credit_came.wait()
                         continue
-                    for hint in await reader.read(streams, count=READ_MAX, block_ms=BLOCK_MS):
-                        _act(hub, hint, streams[hint.stream])
+                    hints = await reader.read(streams, count=READ_MAX, block_ms=BLOCK_MS)
+                    kept = [(hint, streams[hint.stream]) for hint in hints]
         except StoreError as error:
             log.warning("queues cannot be read", reason=str(error))
             await asyncio.sleep(RETRY_SECONDS)
@@ -60,13 +65,14 @@ def _streams(hub: Hub) -> dict[str, tuple[str, str, str]]:
     return found
 
 
-def _act(hub: Hub, hint: Hint, what: tuple[str, str, str]) -> None:
-    """Grant what the hint names, or leave it to the sweep when the credit went meanwhile."""
+def _act(hub: Hub, hint: Hint, what: tuple[str, str, str]) -> bool:
+    """Grant what the hint names; false when nobody here has credit for it."""
     session = hub.pick_for_hint(hint.run_id, *what, tasks=bool(hint.address))
-    hub.when_done(hub.stores.queues.done([hint]), lambda _: None)
     if session is None:
-        return
+        return False
+    hub.when_done(hub.stores.queues.done([hint]), lambda _: None)
     if hint.address:
         hub.take(session, hint.run_id, hint.address)
     else:
         hub.grant(session, hint.run_id)
+    return True

@@ -58,6 +58,7 @@ class Hub:
     def remove(self, session: Session) -> None:
         """A session is not connected any more."""
         self.sessions.pop(session.incarnation, None)
+        self.credit_came.set()
         self._sticky = {run_id: other for run_id, other in self._sticky.items() if other is not session}
 
     def keep_near(self, run_id: str, session: Session) -> None:
@@ -233,6 +234,7 @@ class Hub:
             then()
         if isinstance(answer, NotReady):
             session.spend(runs=-1)
+            self.credit_came.set()
             return
         if session.closed:
             self.released(self.stores.runs.release(token=answer.token, incarnation=session.incarnation))
@@ -259,6 +261,7 @@ class Hub:
             then()
         if isinstance(answer, NotReady):
             session.spend(tasks=-1)
+            self.credit_came.set()
             return
         if session.closed:
             self.released(self.stores.tasks.release(token=answer.token, incarnation=session.incarnation))
