@@ -73,7 +73,7 @@ def run(options: dict[str, Any], ready_file: Path | None, *, exit_with_parent: b
     "--ready-file", type=click.Path(path_type=Path), help="write the address here, as JSON, once it serves"
 )
 @click.option("--exit-with-parent", is_flag=True, help="stop when the process that started this one is gone")
-def server(  # noqa: PLR0913  one parameter for each option
+def server(
     listen: str | None,
     store: str | None,
     data: Path | None,

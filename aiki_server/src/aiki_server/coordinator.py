@@ -24,7 +24,7 @@ from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.worker_service import WorkerService
 from aiki_server.rpc.workflow_service import WorkflowService
 from aiki_server.settings import ServerSettings
-from aiki_server.store import StoreSettings, Stores, open_store
+from aiki_server.store import Stores, StoreSettings, open_store
 from aiki_server.store.embedded import EmbeddedValkey
 
 DRAIN_SECONDS = 5.0

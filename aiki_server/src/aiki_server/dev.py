@@ -35,7 +35,7 @@ class DevWorker:
         self._thread.join(STOP_SECONDS)
 
     def _keep_running(self) -> None:
-        import json  # noqa: PLC0415  only with a worker
+        import json
 
         while not self._address_file.exists():
             if self._stopping.wait(WAIT_SECONDS):
@@ -67,7 +67,7 @@ class DevWorker:
             if worker.poll() is not None:
                 self._stopping.wait(1.0)
             return
-        import watchfiles  # noqa: PLC0415  brought by the worker's distribution
+        import watchfiles
 
         for _ in watchfiles.watch(
             Path.cwd(), watch_filter=watchfiles.PythonFilter(), stop_event=self._stopping

@@ -194,7 +194,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         self._ready.clear()
         for task in list(self._tasks):
             # They are dropped while pending, on purpose.
-            task._log_destroy_pending = False  # noqa: SLF001  asyncio has no public way to say so
+            task._log_destroy_pending = False
         generators, self._generators = self._generators, []
         for generator in generators:
             step = generator.aclose()

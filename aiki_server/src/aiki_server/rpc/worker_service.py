@@ -27,7 +27,7 @@ from aiki_server.core.runs import (
 )
 from aiki_server.rpc.effects import effects_of
 from aiki_server.rpc.hub import Hub
-from aiki_server.rpc.session import Session, lease_from_wire, lease_to_wire
+from aiki_server.rpc.session import Session, lease_from_wire
 from aiki_server.rpc.status import refuse, status
 
 REVISION = 1
@@ -246,7 +246,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         now_ms = self._stores.clock.now_ms()
         worker = session.hello.identity
         if report.HasField("failure") and spec is not None and not report.final:
-            delay_ms = next_delay_ms(spec.retry, attempt, report.failure.type, random.random())  # noqa: S311  jitter
+            delay_ms = next_delay_ms(spec.retry, attempt, report.failure.type, random.random())
             if delay_ms is not None and not 0 < spec.deadline_ms <= now_ms + delay_ms:
                 failure = report.failure.SerializeToString()
                 retry = self._stores.tasks.retry(

@@ -129,7 +129,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         self, request: workflow_pb2.ListRunsRequest, context: Context
     ) -> workflow_pb2.ListRunsResponse:
         """Runs, newest first."""
-        if not 0 <= request.page_size <= 1000:  # noqa: PLR2004  the limit that the protocol names
+        if not 0 <= request.page_size <= 1000:
             await _invalid(context, "page_size must be 0 to 1000")
         by_wire = {number: state for state, number in STATES.items()}
         try:
