@@ -61,6 +61,7 @@ def run(workflow: Workflow[Any, R], /, *args: Any, **kwargs: Any) -> R:
 async def _run(
     address: str, workflow: Workflow[..., R], args: Sequence[object], kwargs: Mapping[str, object]
 ) -> R:
+    asyncio.get_running_loop().set_exception_handler(_tell_unless_noise)
     async with Client.connect(address, namespace="default") as client:
         return await _beside_worker(_start_and_wait(client, workflow, args, kwargs), address, workflow)
 
@@ -134,6 +135,12 @@ def _address(process: "subprocess.Popen[bytes]", ready_file: Path) -> str:
             )
         time.sleep(POLL_SECONDS)
     raise EmbeddedEngineStartError(f"the embedded engine was not ready within {START_SECONDS_MAX:g} s")
+
+
+def _tell_unless_noise(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """One poller of grpc serves the loops of client and worker, and stumbles over the one that closes first."""
+    if "PollerCompletionQueue" not in str(context.get("handle")):
+        loop.default_exception_handler(context)
 
 
 def _refuse_missing_parts() -> None:

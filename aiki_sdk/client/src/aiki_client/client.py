@@ -189,8 +189,6 @@ class Client:
         request.request_id = uuid4().hex
         request.workflow_id = request.workflow_id or f"{request.workflow}-{request.request_id}"
         response = await self._connection.call(lambda stub: stub.StartRun, request)
-        if response.waiting_for:
-            LOGGER.warning("run %s waits: %s", response.run_id, response.waiting_for)
         return response.run_id, request.workflow_id
 
     async def _look_up(

@@ -3,6 +3,8 @@
 Invariant: a handle holds no state of the run; each method asks the coordinator.
 """
 
+import logging
+import math
 import sys
 import time
 from collections.abc import AsyncGenerator, Iterable
@@ -30,8 +32,11 @@ from aiki_workflow.signals import Signal
 R = TypeVar("R")
 T = TypeVar("T")
 
+LOGGER: Final = logging.getLogger("aiki_client")
 # The coordinator answers a wait after this at the latest; then the client asks again.
 WAIT_SECONDS_MAX: Final = 60.0
+# After this a waiting caller is told what keeps the run.
+FIRST_WAIT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,19 +80,24 @@ class Run(Generic[R]):
         return self.outcome(await self.wait(timeout))
 
     async def wait(self, timeout: Duration | None = None) -> RunView:
-        """The run, once it is closed or stalled.
+        """The run, once it is closed or stalled. What it waits for is logged as a warning when that takes long.
 
         Raises:
             WaitTimeoutError: the time is up.
         """
-        give_up_at = None if timeout is None else time.monotonic() + durations.parse(timeout).total_seconds()
+        seconds = math.inf if timeout is None else durations.parse(timeout).total_seconds()
+        give_up_at = time.monotonic() + seconds
+        patience, told = FIRST_WAIT_SECONDS, ""
         while True:
-            left = WAIT_SECONDS_MAX if give_up_at is None else max(give_up_at - time.monotonic(), 0.0)
-            view = await self._wait_once(timedelta(seconds=min(left, WAIT_SECONDS_MAX)))
+            left = max(give_up_at - time.monotonic(), 0.0)
+            view = await self._wait_once(timedelta(seconds=min(left, patience)))
             if view.state.is_closed or view.state is RunState.STALLED:
                 return view
-            if give_up_at is not None and time.monotonic() >= give_up_at:
+            if time.monotonic() >= give_up_at:
                 raise WaitTimeoutError(self.run_id, view.waiting_for)
+            if view.waiting_for not in {"", told}:
+                LOGGER.warning("run %s waits: %s", self.run_id, view.waiting_for)
+            patience, told = WAIT_SECONDS_MAX, view.waiting_for
 
     def outcome(self, view: RunView) -> R:
         """The result that *view* shows, or its failure raised; see `result`."""
