@@ -1,5 +1,6 @@
 """Equal arguments are one address in every process; other arguments are another."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ def test_sets_are_sorted_wherever_they_stand() -> None:
     outputs = {
         subprocess.run(
             [sys.executable, "-c", SEEDS_PROGRAM],
-            env={"PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,

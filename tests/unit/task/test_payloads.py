@@ -1,5 +1,6 @@
 """Values become bytes by their type hints, and the same bytes everywhere."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ def test_sets_encode_alike_in_every_process() -> None:
     outputs = {
         subprocess.run(
             [sys.executable, "-c", program],
-            env={"PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": seed},
             capture_output=True,
             text=True,
             check=True,

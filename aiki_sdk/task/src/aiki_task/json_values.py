@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set as Abstra
 from types import GenericAlias
 from typing import Any, cast
 
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter
+from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic_core import CoreConfig, SchemaSerializer, core_schema
 
 _CONFIG = ConfigDict(
@@ -108,8 +108,26 @@ def _serializer(schema: Any) -> SchemaSerializer:
     try:
         # Else a model inside is written by the serializer its class made for itself, sets in any order.
         return cast("SchemaSerializer", made(schema, _CORE_CONFIG, _use_prebuilt=False))
-    except TypeError:  # a pydantic that has no such setting
+    except TypeError:  # pydantic before 2.13
+        _refuse_prebuilt(schema)
         return cast("SchemaSerializer", made(schema, _CORE_CONFIG))
+
+
+def _refuse_prebuilt(schema: Any) -> None:
+    """Refuse classes that pydantic would write as they were prepared, whatever the schema says."""
+    if isinstance(schema, list | tuple):
+        for item in cast("Sequence[Any]", schema):
+            _refuse_prebuilt(item)
+    elif isinstance(schema, Mapping):
+        node = cast("Mapping[str, Any]", schema)
+        if hasattr(node.get("cls"), "__pydantic_serializer__"):
+            message = (
+                "this version of pydantic writes sets in models in any order; install pydantic 2.13 or later"
+            )
+            raise PydanticUserError(message, code=None)
+        for key, item in node.items():
+            if key not in _DATA_OF_AUTHORS:
+                _refuse_prebuilt(item)
 
 
 def _stable(schema: Any) -> Any:

@@ -267,7 +267,7 @@ class ArgumentsCodec:
     def _parsed(self, payload: Payload) -> tuple[list[object], dict[str, object]]:
         where = f"the arguments of {self.where}"
         try:
-            parsed: object = json.loads(payload.data, parse_constant=_refuse_constant)
+            parsed: object = _decoder.decode(payload.data.decode())
         except (ValueError, RecursionError) as error:
             raise PayloadTypeError(where, str(error)) from error
         both = cast("dict[str, object]", parsed) if isinstance(parsed, dict) else {}
@@ -324,6 +324,9 @@ def _direct(value: object) -> bytes:
 def _refuse_constant(constant: str) -> None:
     message = f"{constant} is not a number that JSON has"
     raise ValueError(message)
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _canonical(data: bytes) -> bytes:
