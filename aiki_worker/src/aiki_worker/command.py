@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from aiki_task.errors import AikiError
 
 SWITCH_SECONDS: Final = 0.0005
 """How long a thread may keep the interpreter while the other waits: the session must not lag behind."""
+COLLECTOR_THRESHOLDS: Final = (20_000, 20, 50)
 PARENT_POLL_SECONDS: Final = 0.25
 
 
@@ -61,12 +63,20 @@ def _serve(modules: tuple[str, ...], **options: object) -> None:
     settings = load_settings(**options)
     logs.configure(settings.log_level, settings.log_format)
     sys.setswitchinterval(SWITCH_SECONDS)
-    serving = Worker(load(modules), settings)
+    handlers = load(modules)
+    _spare_the_collector()
+    serving = Worker(handlers, settings)
     _stop_on_signals(serving.drain)
     serving.run_forever()
     # A sync task that outlives the grace must not keep the process.
     sys.stderr.flush()
     os._exit(0)
+
+
+def _spare_the_collector() -> None:
+    """What was loaded stays; runs make many objects that are no garbage for a while."""
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 def _stop_on_signals(drain: Callable[[], None]) -> None:

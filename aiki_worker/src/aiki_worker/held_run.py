@@ -9,13 +9,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from aiki_task.context import TaskContext
 from aiki_task.durations import to_ms
 from aiki_task.failures import FailureInfo, from_exception
 from aiki_task.task import Task
+from aiki_worker import wire
 from aiki_worker.clock import StoreClock
 from aiki_worker.executors import Attempt, Executors, Outcome, Raised, Returned, is_final
 from aiki_worker.messages import Lease, RunGrant
@@ -70,6 +71,7 @@ class HeldRun:
 
     def __init__(self, grant: RunGrant, memory: Memory, host: Host) -> None:
         self.lease: Lease = grant.lease
+        self.lease_wire = wire.lease_to_wire(grant.lease)
         self.grant = grant
         self.memory = memory
         self.engine = memory.engine
@@ -248,7 +250,7 @@ class HeldRun:
             workflow_id=self.grant.workflow_id,
             address=address,
             attempt=self.memory.failed.get(address, 0) + 1,
-            deadline=None if timeout_s is None else datetime.now(UTC) + timedelta(seconds=timeout_s),
+            deadline=None if timeout_s is None else datetime.fromtimestamp(now_ms / 1000 + timeout_s, UTC),
         )
         self.ledger.started(address)
         handler = host.handler(task.call.name)

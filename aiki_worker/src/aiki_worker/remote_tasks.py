@@ -109,13 +109,14 @@ class RemoteTasks:
     def _start(self, assigned: _Assigned) -> None:
         assignment = assigned.assignment
         own = None if assignment.timeout_s is None else timedelta(seconds=assignment.timeout_s)
-        timeout_s = attempt_seconds(own, assignment.deadline_ms, self._clock.now_ms())
+        now_ms = self._clock.now_ms()
+        timeout_s = attempt_seconds(own, assignment.deadline_ms, now_ms)
         context = TaskContext(
             run_id=assignment.lease.run_id,
             workflow_id=assignment.workflow_id,
             address=assignment.lease.address,
             attempt=assignment.attempt,
-            deadline=None if timeout_s is None else datetime.now(UTC) + timedelta(seconds=timeout_s),
+            deadline=None if timeout_s is None else datetime.fromtimestamp(now_ms / 1000 + timeout_s, UTC),
         )
 
         def over(attempt: Attempt, outcome: Outcome) -> None:

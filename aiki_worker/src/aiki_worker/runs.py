@@ -145,7 +145,7 @@ class Runs:
                 self._stall(run, error)
                 commits = run.ledger.due_commits()
             for commit in commits:
-                self._say(wire.commit_to_wire(run.lease, commit))
+                self._say(wire.commit_to_wire(run.lease_wire, commit))
             if run.ledger.may_hand_back:
                 self._say(wire.release_to_wire(run.lease))
                 self._drop(run.lease.run_id)
@@ -233,7 +233,7 @@ class Runs:
             log.error("%s: commit %d was refused: %s", run.title, number, refusal.message)
             failure = FailureInfo(kind="bug", type="InvalidCommitError", message=refusal.message)
             run.cancel_attempts()
-            self._say(wire.commit_to_wire(run.lease, run.ledger.refused(number, failure)))
+            self._say(wire.commit_to_wire(run.lease_wire, run.ledger.refused(number, failure)))
             return
         log.warning("%s: the lease is over (%s)", run.title, refusal.reason)
         if refusal.reason != "FENCED":

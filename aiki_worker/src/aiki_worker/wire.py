@@ -18,7 +18,7 @@ from aiki_task.payloads import Payload
 from aiki_task.retry import Retry
 from aiki_worker import messages
 from aiki_worker.messages import Lease, Refusal
-from aiki_worker.run_ledger import Commit, Dispatch, Item, TaskSpec
+from aiki_worker.run_ledger import Commit, Dispatch, TaskSpec
 from aiki_workflow import events
 
 _KIND_TO_WIRE: Final[dict[FailureKind, common_pb2.FailureKind.ValueType]] = {
@@ -51,15 +51,9 @@ def payload_from_wire(payload: common_pb2.Payload) -> Payload:
 
 
 def failure_to_wire(failure: FailureInfo) -> common_pb2.Failure:
-    return common_pb2.Failure(
-        kind=_KIND_TO_WIRE[failure.kind],
-        type=failure.type,
-        message=failure.message,
-        traceback=failure.traceback,
-        details=None if failure.details is None else payload_to_wire(failure.details),
-        cause=None if failure.cause is None else failure_to_wire(failure.cause),
-        attempts=failure.attempts,
-    )
+    wire = common_pb2.Failure()
+    _write_failure(wire, failure)
+    return wire
 
 
 def failure_from_wire(failure: common_pb2.Failure) -> FailureInfo:
@@ -86,25 +80,31 @@ def refusal_from_wire(message: Any) -> Refusal | None:
     return Refusal("", status.message)
 
 
-def item_to_wire(item: Item) -> history_pb2.Event:
-    """One event of a commit."""
-    return event_to_wire(item.note if isinstance(item, Dispatch) else item)
-
-
 def event_to_wire(event: events.Event) -> history_pb2.Event:
-    wire = history_pb2.Event(time_ms=event.at)
+    """One event, on its own."""
+    wire = history_pb2.Event()
+    _write_event(wire, event)
+    return wire
+
+
+def _write_event(wire: history_pb2.Event, event: events.Event) -> None:
+    """Fill *wire* in place: a message given to another is copied whole."""
+    wire.time_ms = event.at
     match event:
         case events.TaskScheduled():
-            _into_scheduled(wire.task_scheduled, event)
+            scheduled = wire.task_scheduled
+            scheduled.address, scheduled.task = event.address, event.task
+            _write_payload(scheduled.input, event.input)
         case events.TaskCompleted():
-            _into_completed(wire.task_completed, event)
+            completed = wire.task_completed
+            completed.address, completed.worker = event.address, event.worker
+            completed.attempt, completed.duration_ms = event.attempt, event.duration_ms
+            _write_payload(completed.output, event.output)
         case events.TaskFailed():
-            wire.task_failed.address = event.address
-            wire.task_failed.worker = event.worker
-            wire.task_failed.failure.CopyFrom(failure_to_wire(event.failure))
+            wire.task_failed.address, wire.task_failed.worker = event.address, event.worker
+            _write_failure(wire.task_failed.failure, event.failure)
         case events.TimerStarted():
-            wire.timer_started.address = event.address
-            wire.timer_started.due_ms = event.due_ms
+            wire.timer_started.address, wire.timer_started.due_ms = event.address, event.due_ms
         case events.TimerFired():
             wire.timer_fired.address = event.address
         case events.TimerCancelled():
@@ -112,49 +112,45 @@ def event_to_wire(event: events.Event) -> history_pb2.Event:
         case events.TaskCancelled():
             wire.task_cancelled.address = event.address
         case events.RunCompleted():
-            wire.run_completed.output.CopyFrom(payload_to_wire(event.output))
+            _write_payload(wire.run_completed.output, event.output)
         case events.RunFailed():
-            wire.run_failed.failure.CopyFrom(failure_to_wire(event.failure))
+            _write_failure(wire.run_failed.failure, event.failure)
         case events.SignalReceived():
             wire.signal_received.name = event.name
-            wire.signal_received.value.CopyFrom(payload_to_wire(event.value))
+            _write_payload(wire.signal_received.value, event.value)
         case events.RunStarted():
-            wire.run_started.workflow = event.workflow
-            wire.run_started.version = event.version
-            wire.run_started.workflow_id = event.workflow_id
-            wire.run_started.queue = event.queue
-            wire.run_started.input.CopyFrom(payload_to_wire(event.input))
+            started = wire.run_started
+            started.workflow, started.version = event.workflow, event.version
+            started.workflow_id, started.queue = event.workflow_id, event.queue
+            _write_payload(started.input, event.input)
         case events.TaskStarted():
-            wire.task_started.address = event.address
-            wire.task_started.attempt = event.attempt
-            wire.task_started.worker = event.worker
+            begun = wire.task_started
+            begun.address, begun.attempt, begun.worker = event.address, event.attempt, event.worker
         case events.TaskAttemptFailed():
             failed = wire.task_attempt_failed
             failed.address, failed.attempt, failed.worker = event.address, event.attempt, event.worker
             failed.retry_at_ms = event.retry_at_ms
-            failed.failure.CopyFrom(failure_to_wire(event.failure))
+            _write_failure(failed.failure, event.failure)
         case events.TaskDispatched():
-            wire.task_dispatched.address = event.address
-            wire.task_dispatched.queue = event.queue
+            wire.task_dispatched.address, wire.task_dispatched.queue = event.address, event.queue
         case events.TaskRetryDue():
             wire.task_retry_due.address = event.address
         case _:
             assert_never(event)
-    return wire
 
 
-def _into_scheduled(into: history_pb2.TaskScheduled, event: events.TaskScheduled) -> None:
-    into.address = event.address
-    into.task = event.task
-    into.input.data, into.input.encoding = event.input.data, event.input.encoding
+def _write_payload(wire: common_pb2.Payload, payload: Payload) -> None:
+    wire.data, wire.encoding = payload.data, payload.encoding
 
 
-def _into_completed(into: history_pb2.TaskCompleted, event: events.TaskCompleted) -> None:
-    into.address = event.address
-    into.output.data, into.output.encoding = event.output.data, event.output.encoding
-    into.attempt = event.attempt
-    into.duration_ms = event.duration_ms
-    into.worker = event.worker
+def _write_failure(wire: common_pb2.Failure, failure: FailureInfo) -> None:
+    wire.kind = _KIND_TO_WIRE[failure.kind]
+    wire.type, wire.message, wire.traceback = failure.type, failure.message, failure.traceback
+    wire.attempts = failure.attempts
+    if failure.details is not None:
+        _write_payload(wire.details, failure.details)
+    if failure.cause is not None:
+        _write_failure(wire.cause, failure.cause)
 
 
 def event_from_wire(wire: history_pb2.Event) -> events.Event:
@@ -221,17 +217,24 @@ _FROM_WIRE: Final[dict[str, Callable[[int, Any], events.Event]]] = {
 }
 
 
-def commit_to_wire(lease: Lease, commit: Commit) -> worker_pb2.WorkerMessage:
-    wire = worker_pb2.Commit(
-        lease=lease_to_wire(lease),
-        number=commit.number,
-        events=[item_to_wire(item) for item in commit.items],
-        dispatches=[spec_to_wire(item.spec) for item in commit.items if isinstance(item, Dispatch)],
-        drain=commit.drain,
-        idle=commit.idle,
-        stall=None if commit.stall is None else failure_to_wire(commit.stall),
-    )
-    return worker_pb2.WorkerMessage(commit=wire)
+def commit_to_wire(lease: common_pb2.Lease, commit: Commit) -> worker_pb2.WorkerMessage:
+    message = worker_pb2.WorkerMessage()
+    wire = message.commit
+    wire.lease.CopyFrom(lease)
+    wire.number = commit.number
+    added = wire.events.add
+    for item in commit.items:
+        if isinstance(item, Dispatch):
+            _write_event(added(), item.note)
+            wire.dispatches.append(spec_to_wire(item.spec))
+        else:
+            _write_event(added(), item)
+    if commit.drain:
+        wire.drain = True
+        wire.idle = commit.idle
+    if commit.stall is not None:
+        _write_failure(wire.stall, commit.stall)
+    return message
 
 
 def spec_to_wire(spec: TaskSpec) -> history_pb2.TaskSpec:
