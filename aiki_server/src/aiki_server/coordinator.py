@@ -133,6 +133,6 @@ def _write_ready(path: Path, address: str) -> None:
 
 async def _watch_parent(stopping: asyncio.Event) -> None:
     parent = os.getppid()
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110  the kernel tells nobody
         await asyncio.sleep(PARENT_SECONDS)
     stopping.set()

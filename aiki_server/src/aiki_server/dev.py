@@ -51,7 +51,7 @@ class DevWorker:
             "--exit-with-parent",
         ]
         while not self._stopping.is_set():
-            worker = subprocess.Popen(command)
+            worker = subprocess.Popen(command)  # noqa: S603  our own interpreter and module
             self._wait_for_change(worker)
             worker.terminate()
             try:

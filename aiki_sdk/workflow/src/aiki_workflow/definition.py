@@ -9,7 +9,8 @@ from enum import Enum, unique
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 from aiki_task.errors import DefinitionError, NotInRunError
-from aiki_task.payloads import ArgumentsCodec, ValueCodec, resolved_hints
+from aiki_task.hints import resolved_hints
+from aiki_task.payloads import ArgumentsCodec, ValueCodec
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,7 +78,7 @@ class Workflow(Generic[P, R]):
             self._result = ValueCodec(hints.get("return", Any), f"the result of {self._where}")
         return self._result
 
-    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # noqa: ARG002  typed as a call
         """Workflows are started, not called.
 
         Raises:
@@ -89,7 +90,7 @@ class Workflow(Generic[P, R]):
     def with_(
         self,
         *,
-        id: str | None = None,
+        id: str | None = None,  # noqa: A002  the field's word
         queue: str | None = None,
         id_policy: IdPolicy | str | None = None,
     ) -> Workflow[P, R]:
@@ -126,6 +127,7 @@ def workflow(
     """Make an async function a workflow.
 
     Args:
+        function: the function, when the decorator is bare.
         version: runs are pinned to it. Default "1".
         name: default: the function's.
         fails_on: exceptions that fail a run; any other that is not a `Failure` parks it as stalled.

@@ -12,6 +12,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from aiki_task.errors import DefinitionError, Failure, PayloadError
@@ -64,7 +65,7 @@ class RunEngine:
     def __init__(self, workflow: Workflow[..., Any], info: RunInfo) -> None:
         self.info = info
         self.random = random.Random(info.run_id)
-        self.loop = RunLoop(self)
+        self.loop: RunLoop = RunLoop(self)  # type: ignore[abstract]
         self.signals: dict[str, deque[Payload]] = {}
         self.signal_waiters: dict[str, deque[RunFuture[Payload]]] = {}
         self._workflow = workflow
@@ -313,7 +314,7 @@ def _close_quietly(coroutine: Any) -> None:
 
 def _caller() -> str:
     """The innermost line of user code: what is neither ours nor the standard library's."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if not module.startswith(("aiki_workflow", "aiki_task", "asyncio")):

@@ -48,7 +48,7 @@ class RunTask(asyncio.Task[T]):
     ) -> None:
         # Before the base's own initializer, which already puts the task into a set.
         self.number = loop.next_number()
-        super().__init__(coroutine, loop=loop, name=name or f"run-task-{self.number}", context=context)  # type: ignore[arg-type]
+        super().__init__(coroutine, loop=loop, name=name or f"run-task-{self.number}", context=context)
 
     def __hash__(self) -> int:
         return self.number
@@ -117,7 +117,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         """The same in milliseconds."""
         return self._now_ms
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """Run *callback* in this turn."""
@@ -125,13 +125,13 @@ class RunLoop(asyncio.AbstractEventLoop):
         self._ready.append(handle)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Start a durable timer of *delay* seconds."""
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Start a durable timer that fires at *when*; one whose time has come fires in this turn."""
@@ -150,7 +150,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         """A future of this run."""
         return RunFuture(loop=self)
 
-    def create_task(  # type: ignore[override]  typeshed's signature differs between Python versions
+    def create_task(
         self,
         coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
         *,
@@ -259,4 +259,4 @@ def _ordered_as_completed(fs: Any, *, timeout: float | None = None) -> Any:
     return _as_completed(fs, timeout=timeout)
 
 
-asyncio.as_completed = _ordered_as_completed  # type: ignore[assignment]  it passes everything through outside a run
+asyncio.as_completed = _ordered_as_completed

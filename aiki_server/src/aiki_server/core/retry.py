@@ -34,12 +34,10 @@ class Policy(Protocol):
 def next_delay_ms(policy: Policy, attempts_made: int, error_type: str, random: float) -> int | None:
     """Milliseconds until the next attempt; None when there is none.
 
-    Args:
-        attempts_made: attempts already made, at least 1.
-        random: uniform in [0, 1).
+    *attempts_made* is at least 1, and *random* is uniform in [0, 1).
     """
     if error_type in policy.non_retryable or 0 < policy.attempts_max <= attempts_made:
         return None
     factor = max(policy.factor, 1.0)
-    delay_ms = policy.first_delay.ToMilliseconds() * factor ** min(attempts_made - 1, 1000 / factor)
+    delay_ms: float = policy.first_delay.ToMilliseconds() * factor ** min(attempts_made - 1, 1000 / factor)
     return round(min(delay_ms, policy.max_delay.ToMilliseconds()) * (1 - policy.jitter * random))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
@@ -20,7 +20,7 @@ def status(code: grpc.StatusCode, reason: str, message: str) -> status_pb2.Statu
 
 
 async def refuse(
-    context: grpc.aio.ServicerContext[object, object], code: grpc.StatusCode, reason: str, message: str
+    context: grpc.aio.ServicerContext[Any, Any], code: grpc.StatusCode, reason: str, message: str
 ) -> NoReturn:
     """End the rpc with this status."""
     detail = status(code, reason, message).SerializeToString()

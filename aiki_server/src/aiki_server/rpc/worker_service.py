@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -27,7 +26,7 @@ from aiki_server.core.runs import (
 )
 from aiki_server.rpc.effects import effects_of
 from aiki_server.rpc.hub import Hub
-from aiki_server.rpc.session import Session, lease_from_wire
+from aiki_server.rpc.session import Session as WorkerSession, lease_from_wire
 from aiki_server.rpc.status import refuse, status
 
 REVISION = 1
@@ -47,9 +46,9 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._ttl_ms = round(lease_ttl / timedelta(milliseconds=1))
         self._count = 0
 
-    async def Session(  # type: ignore[override]  # noqa: N802  the rpc's name
+    async def Session(  # noqa: N802  the rpc's name
         self, request_iterator: AsyncIterator[worker_pb2.SessionRequest], context: Context
-    ) -> None:
+    ) -> AsyncIterator[worker_pb2.SessionResponse]:
         """One stream, from Hello to its end."""
         first = await anext(aiter(request_iterator), None)
         if first is None or not first.messages or not first.messages[0].HasField("hello"):
@@ -58,39 +57,40 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             )
         hello = first.messages[0].hello
         if not hello.revision_min <= REVISION <= hello.revision_max:
-            message = (
+            reason = (
                 f"this coordinator speaks protocol revision {REVISION}, the worker {hello.revision_min} to "
                 f"{hello.revision_max}: upgrade the older of the two"
             )
-            await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "REVISION_UNSUPPORTED", message)
+            await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "REVISION_UNSUPPORTED", reason)
         session, welcome = await self._welcome(hello)
         session.send(Message(welcome=welcome))
-        writing = asyncio.ensure_future(self._write(session, context))
-        drained = False
+        for message in first.messages[1:]:
+            self._handle(session, message)
+        reading = asyncio.ensure_future(self._read(session, request_iterator))
         try:
-            for message in first.messages[1:]:
-                self._handle(session, message)
-            async for frame in request_iterator:
-                for message in frame.messages:
-                    self._handle(session, message)
-            drained = session.draining
+            while (frame := await session.next_frame()) is not None:
+                yield frame
         finally:
             session.end()
             self._hub.remove(session)
-            with contextlib.suppress(asyncio.CancelledError, grpc.RpcError):
-                await writing
-            if drained:
+            reading.cancel()
+            await asyncio.wait({reading})
+            if session.draining:
                 await self._stores.sessions.remove(incarnation=session.incarnation)
 
-    async def _write(self, session: Session, context: Context) -> None:
-        while (frame := await session.next_frame()) is not None:
-            await context.write(frame)
+    async def _read(self, session: WorkerSession, frames: AsyncIterator[worker_pb2.SessionRequest]) -> None:
+        try:
+            async for frame in frames:
+                for message in frame.messages:
+                    self._handle(session, message)
+        finally:
+            session.end()
 
-    async def _welcome(self, hello: worker_pb2.Hello) -> tuple[Session, worker_pb2.Welcome]:
+    async def _welcome(self, hello: worker_pb2.Hello) -> tuple[WorkerSession, worker_pb2.Welcome]:
         """New incarnation first, then its leases, and only then the old one goes."""
         self._count += 1
         incarnation = ids.incarnation(self._hub.coordinator_id, hello.session_id, self._count)
-        session = Session(hello, incarnation)
+        session = WorkerSession(hello, incarnation)
         sessions = self._stores.sessions
         await sessions.add(incarnation=incarnation, ttl_ms=self._ttl_ms)
         old = hello.resume_incarnation
@@ -116,7 +116,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         await self._wake_stalled(session)
         return session, welcome
 
-    async def _wake_stalled(self, session: Session) -> None:
+    async def _wake_stalled(self, session: WorkerSession) -> None:
         """Other code is here: runs that were parked by a bug are tried again, once for each new session."""
         if session.hello.resume_incarnation:
             return
@@ -133,7 +133,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                     if isinstance(answer, Attention):
                         self._hub.attend(answer)
 
-    def _handle(self, session: Session, message: worker_pb2.WorkerMessage) -> None:
+    def _handle(self, session: WorkerSession, message: worker_pb2.WorkerMessage) -> None:
         match message.WhichOneof("kind"):
             case "commit":
                 self._commit(session, message.commit)
@@ -157,14 +157,14 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             case _:
                 log.warning("a message that is not understood", worker=session.hello.identity)
 
-    def _renewed(self, session: Session, alive: bool) -> None:  # noqa: FBT001  the store's answer
+    def _renewed(self, session: WorkerSession, alive: bool) -> None:  # noqa: FBT001  the store's answer
         renewed = worker_pb2.Renewed(store_time_ms=self._stores.clock.now_ms())
         if not alive:
             message = "the session was not renewed in time: its leases are gone"
             renewed.error.CopyFrom(status(grpc.StatusCode.ABORTED, "SESSION_LOST", message))
         session.send(Message(renewed=renewed))
 
-    def _commit(self, session: Session, commit: worker_pb2.Commit) -> None:
+    def _commit(self, session: WorkerSession, commit: worker_pb2.Commit) -> None:
         effects = effects_of(commit)
         future = self._stores.runs.commit(
             token=lease_from_wire(commit.lease),
@@ -180,7 +180,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._hub.when_done(future, partial(self._committed, session, commit))
 
     def _committed(
-        self, session: Session, commit: worker_pb2.Commit, answer: Committed | Fenced | Gap
+        self, session: WorkerSession, commit: worker_pb2.Commit, answer: Committed | Fenced | Gap
     ) -> None:
         result = worker_pb2.CommitResult(lease=commit.lease, number=commit.number)
         match answer:
@@ -198,7 +198,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                 result.error.CopyFrom(status(grpc.StatusCode.ABORTED, "GAP", message))
         session.send(Message(commit_result=result))
 
-    def _after_commit(self, session: Session, commit: worker_pb2.Commit, answer: Committed) -> None:
+    def _after_commit(self, session: WorkerSession, commit: worker_pb2.Commit, answer: Committed) -> None:
         run_id = commit.lease.run_id
         for spec in commit.dispatches:
             self._hub.attend(
@@ -220,19 +220,19 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         ):
             self._hub.timers_changed(ids.partition_of_run(run_id))
 
-    def _release(self, session: Session, release: worker_pb2.Release) -> None:
+    def _release(self, session: WorkerSession, release: worker_pb2.Release) -> None:
         token = lease_from_wire(release.lease)
         store = self._stores.tasks if token.address else self._stores.runs
         self._hub.released(store.release(token=token, incarnation=session.incarnation))
         session.send(Message(release_result=worker_pb2.ReleaseResult(lease=release.lease)))
 
-    def _history(self, session: Session, need: worker_pb2.NeedHistory) -> None:
+    def _history(self, session: WorkerSession, need: worker_pb2.NeedHistory) -> None:
         length = session.lengths.get(need.lease.run_id, 0)
         count = min(HISTORY_PAGE_EVENTS, max(length - need.first_index, 0))
         future = self._stores.runs.history(run_id=need.lease.run_id, first=need.first_index, count=count)
         self._hub.when_done(future, partial(self._page, session, need))
 
-    def _page(self, session: Session, need: worker_pb2.NeedHistory, events: list[bytes]) -> None:
+    def _page(self, session: WorkerSession, need: worker_pb2.NeedHistory, events: list[bytes]) -> None:
         page = worker_pb2.HistoryPage(
             lease=need.lease,
             first_index=need.first_index,
@@ -240,7 +240,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         )
         session.send(Message(history_page=page))
 
-    def _report(self, session: Session, report: worker_pb2.TaskReport) -> None:
+    def _report(self, session: WorkerSession, report: worker_pb2.TaskReport) -> None:
         token = lease_from_wire(report.lease)
         spec, attempt = session.assigned.pop((token.run_id, token.address), (None, 1))
         now_ms = self._stores.clock.now_ms()
@@ -272,7 +272,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._hub.when_done(complete, partial(self._reported, session, report))
 
     def _reported(
-        self, session: Session, report: worker_pb2.TaskReport, answer: Completed | Retrying | Fenced
+        self, session: WorkerSession, report: worker_pb2.TaskReport, answer: Completed | Retrying | Fenced
     ) -> None:
         result = worker_pb2.TaskReportResult(lease=report.lease)
         match answer:

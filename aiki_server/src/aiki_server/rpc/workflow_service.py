@@ -22,7 +22,7 @@ from aiki_server.core.runs import (
     RunClosed,
     RunRecord,
     RunState,
-    StartRun,
+    StartRun as NewRun,
     TaskState,
 )
 from aiki_server.rpc.hub import Hub
@@ -61,7 +61,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         self._hub = hub
         self._stores = hub.stores
 
-    async def StartRun(  # type: ignore[override]  # noqa: N802  the rpc's name
+    async def StartRun(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.StartRunRequest, context: Context
     ) -> workflow_pb2.StartRunResponse:
         """Start a run, and grant it on the spot if somebody is free."""
@@ -88,14 +88,14 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             run_id=outcome.run_id, started=not outcome.repeat, waiting_for=waiting_for
         )
 
-    async def GetRun(  # type: ignore[override]  # noqa: N802  the rpc's name
+    async def GetRun(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.GetRunRequest, context: Context
     ) -> workflow_pb2.GetRunResponse:
         """One run, as it stands."""
         record = await self._find(request.namespace, request.run, context)
         return workflow_pb2.GetRunResponse(run=await self._view(record))
 
-    async def WaitRun(  # type: ignore[override]  # noqa: N802  the rpc's name
+    async def WaitRun(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.WaitRunRequest, context: Context
     ) -> workflow_pb2.WaitRunResponse:
         """One run, when it is closed or stalled, or when the time is up."""
@@ -125,7 +125,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             run=await self._view(await self._find(request.namespace, reference, context))
         )
 
-    async def ListRuns(  # type: ignore[override]  # noqa: N802  the rpc's name
+    async def ListRuns(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.ListRunsRequest, context: Context
     ) -> workflow_pb2.ListRunsResponse:
         """Runs, newest first."""
@@ -146,7 +146,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             runs=[_brief(record) for record in records], next_page_token=token
         )
 
-    async def GetHistory(  # type: ignore[override]  # noqa: N802  the rpc's name
+    async def GetHistory(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.GetHistoryRequest, context: Context
     ) -> AsyncIterator[workflow_pb2.GetHistoryResponse]:
         """A run's history, in pages."""
@@ -165,7 +165,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             else:
                 await asyncio.sleep(FOLLOW_SECONDS)
 
-    async def SignalRun(  # type: ignore[override]  # noqa: N802  the rpc's name
+    async def SignalRun(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.SignalRunRequest, context: Context
     ) -> workflow_pb2.SignalRunResponse:
         """Put a message into a run's mailbox."""
@@ -192,7 +192,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
                 await self._not_found(request.namespace, request.run, context)
         return workflow_pb2.SignalRunResponse(run_id=outcome.run_id)
 
-    async def ResumeRun(  # type: ignore[override]  # noqa: N802  the rpc's name
+    async def ResumeRun(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.ResumeRunRequest, context: Context
     ) -> workflow_pb2.ResumeRunResponse:
         """Wake a stalled run."""
@@ -221,7 +221,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             message = f"{name} takes {len(payload.data):,} bytes, over the limit of {PAYLOAD_BYTES_MAX:,}"
             await _invalid(context, message, "PAYLOAD_TOO_LARGE")
 
-    def _start_of(self, request: workflow_pb2.StartRunRequest) -> StartRun:
+    def _start_of(self, request: workflow_pb2.StartRunRequest) -> NewRun:
         namespace = request.namespace or ids.DEFAULT_NAMESPACE
         queue = request.queue or ids.DEFAULT_QUEUE
         version = request.version or "1"
@@ -230,7 +230,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         started.workflow, started.version = request.workflow, version
         started.workflow_id, started.queue = request.workflow_id, queue
         started.input.CopyFrom(request.input)
-        return StartRun(
+        return NewRun(
             namespace=namespace,
             workflow_id=request.workflow_id,
             run_id=ids.run_id_for(
@@ -245,7 +245,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         )
 
     async def _existing(
-        self, start: StartRun, outcome: Existing, context: Context
+        self, start: NewRun, outcome: Existing, context: Context
     ) -> workflow_pb2.StartRunResponse:
         same = start.policy is IdPolicy.EQUAL and outcome.equal
         if not same and start.policy is not IdPolicy.RETURN_EXISTING:
@@ -256,7 +256,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             await refuse(context, grpc.StatusCode.ALREADY_EXISTS, "WORKFLOW_ID_TAKEN", message)
         return workflow_pb2.StartRunResponse(run_id=outcome.run_id, started=False)
 
-    async def _require_worker(self, start: StartRun, handler: str, context: Context) -> None:
+    async def _require_worker(self, start: NewRun, handler: str, context: Context) -> None:
         served = await self._stores.sessions.served(namespace=start.namespace)
         if (start.queue, handler) in served:
             return
