@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -76,7 +76,7 @@ async def serve(
 
 
 @asynccontextmanager
-async def _coordinator(stores: Stores, settings: ServerSettings) -> AsyncIterator[str]:
+async def _coordinator(stores: Stores, settings: ServerSettings) -> AsyncGenerator[str]:
     """The services and loops; the address they serve at."""
     coordinator_id = secrets.token_hex(4)
     ttl = timedelta(seconds=settings.lease_ttl_seconds)

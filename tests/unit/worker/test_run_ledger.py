@@ -151,7 +151,6 @@ def test_nothing_is_fed_or_sent_while_draining(ledger: RunLedger) -> None:
     assert ledger.due_commits() == []
 
     ledger.answer(1, mail_waits=False)
-    assert ledger.may_feed
     assert ledger.take_held() == completed("a")
     assert ledger.take_held() is None
 

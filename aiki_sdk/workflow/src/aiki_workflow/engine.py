@@ -7,12 +7,11 @@ used from one thread, from plain code or callbacks, never inside an asyncio task
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
-import sys
 from collections import Counter, deque
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from aiki_task.errors import DefinitionError, Failure, PayloadError
@@ -138,10 +137,9 @@ class RunEngine:
         self.loop.close()
         if main is not None and not main.done():
             coroutine = main.get_coro()
-            if coroutine is not None:
-                _close_quietly(coroutine)
+            _close_quietly(coroutine)
         for future in self._futures.values():
-            future._log_traceback = False  # type: ignore[attr-defined]
+            setattr(future, "_log_traceback", False)  # noqa: B010  nobody is to be told, and asyncio has no public way to say so
         self._futures.clear()
         self._timers.clear()
 
@@ -214,7 +212,7 @@ class RunEngine:
             return
         self._main = self.loop.create_task(self._workflow.function(*args, **kwargs), name="run")
 
-    def _resolve(self, address: str, outcome: Any) -> None:
+    def _resolve(self, address: str, outcome: Callable[[OpenTask], Any]) -> None:
         """An outcome of a task that nobody awaits any more is a no-op."""
         task = self._open.pop(address, None)
         future = self._futures.pop(address, None)
@@ -251,7 +249,8 @@ class RunEngine:
 
     def _is_failure(self, error: BaseException) -> bool:
         if isinstance(error, BaseExceptionGroup):
-            return all(self._is_failure(part) for part in error.exceptions)
+            parts: tuple[BaseException, ...] = error.exceptions  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            return all(self._is_failure(part) for part in parts)
         return isinstance(error, (*ANY_FAILURE, *self._workflow.options.fails_on))
 
     def _task_awaited(self, address: str, *, cancelled: bool) -> None:
@@ -314,7 +313,7 @@ def _close_quietly(coroutine: Any) -> None:
 
 def _caller() -> str:
     """The innermost line of user code: what is neither ours nor the standard library's."""
-    frame: FrameType | None = sys._getframe(1)
+    frame = inspect.currentframe()
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if not module.startswith(("aiki_workflow", "aiki_task", "asyncio")):

