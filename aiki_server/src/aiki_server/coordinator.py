@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import secrets
@@ -29,6 +30,7 @@ from aiki_server.store.embedded import EmbeddedValkey
 
 DRAIN_SECONDS = 5.0
 PARENT_SECONDS = 0.5
+COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 OPTIONS = (
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.max_send_message_length", 16 * 1024 * 1024),
@@ -47,6 +49,7 @@ async def serve(
     Raises:
         StoreUnsafeError, StoreUnavailableError: the store cannot be served on.
     """
+    _spare_the_collector()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -116,6 +119,12 @@ async def _coordinator(stores: Stores, settings: ServerSettings) -> AsyncGenerat
         for part in loops:
             part.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
+
+
+def _spare_the_collector() -> None:
+    """What was loaded stays; calls under way make many objects that are no garbage for a moment."""
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 def _on_signal(stopping: asyncio.Event) -> None:

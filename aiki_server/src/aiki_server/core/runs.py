@@ -174,9 +174,12 @@ class DispatchedTask:
     deadline_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Effects:
-    """What a commit's events mean beyond the history. Timers are TIMER or RETRY, never TASK."""
+    """What a commit's events mean beyond the history, gathered event by event.
+
+    Timers are TIMER or RETRY, never TASK.
+    """
 
     timers: list[tuple[str, int, TimerKind]] = field(default_factory=list[tuple[str, int, TimerKind]])
     cancelled_timers: list[tuple[str, TimerKind]] = field(default_factory=list[tuple[str, TimerKind]])

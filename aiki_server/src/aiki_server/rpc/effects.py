@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final
+
 from aiki.v1 import history_pb2, worker_pb2
 from aiki_server.core.ids import task_handler
 from aiki_server.core.runs import DispatchedTask, Effects, RunState, TimerKind
@@ -10,36 +13,48 @@ from aiki_server.core.runs import DispatchedTask, Effects, RunState, TimerKind
 def effects_of(commit: worker_pb2.Commit) -> Effects:
     """Timers, dispatched and cancelled tasks, and how the run closes."""
     effects = Effects(dispatches=[_dispatched(spec) for spec in commit.dispatches])
-    closing: RunState | None = None
     for event in commit.events:
-        match event.WhichOneof("kind"):
-            case "timer_started":
-                timer = event.timer_started
-                effects.timers.append((timer.address, timer.due_ms, TimerKind.TIMER))
-            case "timer_cancelled":
-                effects.cancelled_timers.append((event.timer_cancelled.address, TimerKind.TIMER))
-            case "task_attempt_failed":
-                failed = event.task_attempt_failed
-                effects.timers.append((failed.address, failed.retry_at_ms, TimerKind.RETRY))
-            case "task_cancelled":
-                effects.cancelled_tasks.append(event.task_cancelled.address)
-            case "run_completed":
-                closing = RunState.COMPLETED
-            case "run_failed":
-                closing = RunState.FAILED
-            case _:
-                pass
-    return effects if closing is None else _closing(effects, closing)
+        apply = _APPLY.get(event.WhichOneof("kind") or "")
+        if apply is not None:
+            apply(effects, event)
+    return effects
 
 
-def _closing(effects: Effects, closing: RunState) -> Effects:
-    return Effects(
-        timers=effects.timers,
-        cancelled_timers=effects.cancelled_timers,
-        dispatches=effects.dispatches,
-        cancelled_tasks=effects.cancelled_tasks,
-        closing=closing,
-    )
+def _timer_started(effects: Effects, event: history_pb2.Event) -> None:
+    timer = event.timer_started
+    effects.timers.append((timer.address, timer.due_ms, TimerKind.TIMER))
+
+
+def _timer_cancelled(effects: Effects, event: history_pb2.Event) -> None:
+    effects.cancelled_timers.append((event.timer_cancelled.address, TimerKind.TIMER))
+
+
+def _attempt_failed(effects: Effects, event: history_pb2.Event) -> None:
+    failed = event.task_attempt_failed
+    effects.timers.append((failed.address, failed.retry_at_ms, TimerKind.RETRY))
+
+
+def _task_cancelled(effects: Effects, event: history_pb2.Event) -> None:
+    effects.cancelled_tasks.append(event.task_cancelled.address)
+
+
+def _run_completed(effects: Effects, _: history_pb2.Event) -> None:
+    effects.closing = RunState.COMPLETED
+
+
+def _run_failed(effects: Effects, _: history_pb2.Event) -> None:
+    effects.closing = RunState.FAILED
+
+
+_APPLY: Final[dict[str, Callable[[Effects, history_pb2.Event], None]]] = {
+    "timer_started": _timer_started,
+    "timer_cancelled": _timer_cancelled,
+    "task_attempt_failed": _attempt_failed,
+    "task_cancelled": _task_cancelled,
+    "run_completed": _run_completed,
+    "run_failed": _run_failed,
+}
+"""What each kind of event does; the others are history only, and most of a commit is."""
 
 
 def _dispatched(spec: history_pb2.TaskSpec) -> DispatchedTask:

@@ -19,6 +19,7 @@ from aiki_server.core.runs import (
     CacheMark,
     Committed,
     Completed,
+    Effects,
     Fenced,
     Gap,
     Retrying,
@@ -177,10 +178,14 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             stall=commit.stall.SerializeToString() if commit.HasField("stall") else None,
             namespace=session.namespace,
         )
-        self._hub.when_done(future, partial(self._committed, session, commit))
+        self._hub.when_done(future, partial(self._committed, session, commit, effects))
 
     def _committed(
-        self, session: WorkerSession, commit: worker_pb2.Commit, answer: Committed | Fenced | Gap
+        self,
+        session: WorkerSession,
+        commit: worker_pb2.Commit,
+        effects: Effects,
+        answer: Committed | Fenced | Gap,
     ) -> None:
         result = worker_pb2.CommitResult(lease=commit.lease, number=commit.number)
         match answer:
@@ -188,8 +193,9 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                 result.length = answer.length
                 result.mail_waits = answer.mail_waits
                 result.released = answer.released
-                result.drained.extend(history_pb2.Event.FromString(event) for event in answer.drained)
-                self._after_commit(session, commit, answer)
+                if answer.drained:
+                    result.drained.extend(history_pb2.Event.FromString(event) for event in answer.drained)
+                self._after_commit(session, commit, effects, answer)
             case Fenced():
                 message = f"the lease of run {commit.lease.run_id} is over"
                 result.error.CopyFrom(status(grpc.StatusCode.ABORTED, "FENCED", message))
@@ -198,7 +204,9 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                 result.error.CopyFrom(status(grpc.StatusCode.ABORTED, "GAP", message))
         session.send(Message(commit_result=result))
 
-    def _after_commit(self, session: WorkerSession, commit: worker_pb2.Commit, answer: Committed) -> None:
+    def _after_commit(
+        self, session: WorkerSession, commit: worker_pb2.Commit, effects: Effects, answer: Committed
+    ) -> None:
         run_id = commit.lease.run_id
         for spec in commit.dispatches:
             self._hub.attend(
@@ -214,10 +222,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         elif answer.released:
             session.remember(run_id, CacheMark(commit.lease.epoch, commit.lease.nonce, answer.length))
             self._hub.keep_near(run_id, session)
-        if any(
-            event.HasField("timer_started") or event.HasField("task_attempt_failed")
-            for event in commit.events
-        ):
+        if effects.timers:
             self._hub.timers_changed(ids.partition_of_run(run_id))
 
     def _release(self, session: WorkerSession, release: worker_pb2.Release) -> None:

@@ -6,6 +6,7 @@ parts that people choose are unambiguous: `%` and `:` are escaped in all such pa
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from aiki_server.core.ids import partition_of_run
@@ -92,6 +93,7 @@ def timer(kind: str, run_id: str, address: str) -> str:
     return f"{kind}|{run_id}|{address}"
 
 
+@lru_cache(maxsize=1024)
 def escaped(part: str) -> str:
     return part.replace("%", "%25").replace(":", "%3A").replace("{", "%7B").replace("}", "%7D")
 
