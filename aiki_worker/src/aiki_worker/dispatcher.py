@@ -60,7 +60,7 @@ class Dispatcher:
         self._line: Line | None = None
         self._out: list[worker_pb2.WorkerMessage] = []
         self._ended: deque[tuple[HeldRun, Attempt, Outcome]] = deque()
-        self._starts: deque[tuple[float, HeldRun, str, Attempt]] = deque()
+        self._starts: deque[tuple[HeldRun, str, Attempt]] = deque()
         self._scheduled = False
         self._draining = False
         self._credits = _Credits()
@@ -82,7 +82,7 @@ class Dispatcher:
     def attempt_started(self, run: HeldRun, address: str, attempt: Attempt) -> None:
         if not self._starts:
             self._loop.call_later(START_NOTE_SECONDS, self._tell_starts)
-        self._starts.append((time.monotonic(), run, address, attempt))
+        self._starts.append((run, address, attempt))
 
     def attempt_over(self, run: HeldRun, attempt: Attempt, outcome: Outcome) -> None:
         self._ended.append((run, attempt, outcome))
@@ -179,12 +179,13 @@ class Dispatcher:
 
     def _tell_starts(self) -> None:
         old = time.monotonic() - START_NOTE_SECONDS
-        while self._starts and self._starts[0][0] <= old:
-            _, run, address, attempt = self._starts.popleft()
+        starts = self._starts
+        while starts and (starts[0][2].is_over or starts[0][2].begun <= old):
+            run, address, attempt = starts.popleft()
             if not attempt.is_over:
                 self._runs.tell_start(run, address, attempt)
-        if self._starts:
-            self._loop.call_at(self._loop.time() + self._starts[0][0] - old, self._tell_starts)
+        if starts:
+            self._loop.call_at(self._loop.time() + starts[0][2].begun - old, self._tell_starts)
         self._soon()
 
 

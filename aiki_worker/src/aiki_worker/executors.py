@@ -12,17 +12,17 @@ import contextvars
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Final
 
 from aiki_task.context import TaskContext, enter
 from aiki_task.errors import PayloadError
 from aiki_task.failures import FailureInfo, from_exception
 from aiki_task.payloads import Payload
+from aiki_task.records import record
 from aiki_task.task import Task
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Returned:
     """The attempt gave a result."""
 
@@ -30,7 +30,7 @@ class Returned:
     duration_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Raised:
     """The attempt failed with *error*."""
 
@@ -56,11 +56,11 @@ class Attempt:
     """One attempt under way. `cancel` makes its outcome unwanted."""
 
     __slots__ = (
-        "_begin",
         "_done",
         "_future",
         "_owner",
         "_timed_out",
+        "begun",
         "context",
         "is_over",
         "task",
@@ -81,7 +81,7 @@ class Attempt:
         self.is_over = False
         self._owner = owner
         self._done = done
-        self._begin = time.monotonic()
+        self.begun = time.monotonic()
         self._timed_out = False
         self._future: asyncio.Task[None] | None = None
 
@@ -147,7 +147,7 @@ class Attempt:
             self._future.add_done_callback(lambda _: self._owner.ended(self))
 
     def _elapsed_ms(self) -> int:
-        return int((time.monotonic() - self._begin) * 1000)
+        return int((time.monotonic() - self.begun) * 1000)
 
     def _timeout_error(self) -> AttemptTimeoutError:
         return AttemptTimeoutError(self.task.name, self.timeout_s or 0.0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from aiki_task.context import TaskContext
@@ -250,7 +249,7 @@ class HeldRun:
             workflow_id=self.grant.workflow_id,
             address=address,
             attempt=self.memory.failed.get(address, 0) + 1,
-            deadline=None if timeout_s is None else datetime.fromtimestamp(now_ms / 1000 + timeout_s, UTC),
+            deadline_ms=None if timeout_s is None else now_ms + round(timeout_s * 1000),
         )
         self.ledger.started(address)
         handler = host.handler(task.call.name)

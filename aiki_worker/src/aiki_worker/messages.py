@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from aiki_task.failures import FailureInfo
 from aiki_task.payloads import Payload
+from aiki_task.records import keyword_record, record
 from aiki_worker.run_ledger import TaskSpec
 from aiki_workflow import events
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lease:
     """The right to work on a run, or (with an address) on one remote task of it."""
 
@@ -26,7 +26,7 @@ class Lease:
         return self.run_id, self.address
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Refusal:
     """Why a message changed nothing; `reason` is one of docs/protocol.md."""
 
@@ -34,7 +34,7 @@ class Refusal:
     message: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_record
 class Connected:
     """A stream is up. `lost` are the leases that did not survive; credits start anew."""
 
@@ -42,12 +42,12 @@ class Connected:
     lost: Sequence[Lease]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SessionLost:
     """Every lease is gone: drop everything."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_record
 class RunGrant:
     """A run to work on; `events` start at `first_index` of `length`."""
 
@@ -61,7 +61,7 @@ class RunGrant:
     events: Sequence[events.Event]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_record
 class HistoryPage:
     """A part of the history that was asked for."""
 
@@ -71,7 +71,7 @@ class HistoryPage:
     refusal: Refusal | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_record
 class CommitResult:
     """The answer to a commit; nothing but `refusal` counts when that is set."""
 
@@ -84,7 +84,7 @@ class CommitResult:
     refusal: Refusal | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_record
 class TaskAssignment:
     """A remote task to run. `deadline_ms` 0: none; `timeout_s` None: without limit."""
 
@@ -97,21 +97,21 @@ class TaskAssignment:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Poke:
     """Mail waits for a run."""
 
     lease: Lease
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cancel:
     """A remote task is no longer wanted."""
 
     lease: Lease
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fatal:
     """The session cannot go on, here or elsewhere."""
 
@@ -123,7 +123,7 @@ Inbound = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_record
 class TaskReport:
     """A remote attempt is over, with an output or a failure; a `final` failure is not retried."""
 

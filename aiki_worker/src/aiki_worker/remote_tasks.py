@@ -9,7 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from aiki.v1 import worker_pb2
@@ -116,7 +116,7 @@ class RemoteTasks:
             workflow_id=assignment.workflow_id,
             address=assignment.lease.address,
             attempt=assignment.attempt,
-            deadline=None if timeout_s is None else datetime.fromtimestamp(now_ms / 1000 + timeout_s, UTC),
+            deadline_ms=None if timeout_s is None else now_ms + round(timeout_s * 1000),
         )
 
         def over(attempt: Attempt, outcome: Outcome) -> None:

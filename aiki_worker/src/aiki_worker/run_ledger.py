@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final
 
 from aiki_task.failures import FailureInfo
 from aiki_task.payloads import Payload
+from aiki_task.records import keyword_record, record
 from aiki_task.task import TaskOptions
 from aiki_workflow import events
 
@@ -29,7 +29,7 @@ IN_FLIGHT_MAX: Final = 4
 """Plain commits under way for one run; beyond it events gather."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_record
 class TaskSpec:
     """What another worker needs to run a task. `deadline_ms` 0: none."""
 
@@ -43,7 +43,7 @@ class TaskSpec:
     workflow_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Dispatch:
     """A task goes to a queue: the note for the history, and what its next worker needs."""
 
@@ -54,7 +54,7 @@ class Dispatch:
 Item = events.Event | Dispatch
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Commit:
     """One numbered piece of the history; `stall` parks the run."""
 

@@ -211,7 +211,7 @@ def test_current_task_is_that_of_the_attempt() -> None:
 
     def attempt(number: int) -> str:
         context.enter(
-            TaskContext(run_id="3-a", workflow_id="w", address="t/x/1", attempt=number, deadline=None)
+            TaskContext(run_id="3-a", workflow_id="w", address="t/x/1", attempt=number, deadline_ms=None)
         )
         assert current_task().attempt == number
         return current_task().idempotency_key

@@ -13,7 +13,7 @@ from aiki_worker.executors import Attempt, Executors, Outcome, Raised, Returned,
 from tests.support.waiting import eventually
 
 NO_ARGUMENTS = Payload(b'{"args":[],"kwargs":{}}')
-CONTEXT = TaskContext(run_id="r", workflow_id="w", address="a/1/1", attempt=2, deadline=None)
+CONTEXT = TaskContext(run_id="r", workflow_id="w", address="a/1/1", attempt=2, deadline_ms=None)
 
 
 class Declined(Failure):

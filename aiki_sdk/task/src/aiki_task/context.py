@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from aiki_task.errors import NotInRunError
 
@@ -18,8 +18,13 @@ class TaskContext:
     address: str
     attempt: int
     """From 1; an attempt lost with its worker is not counted."""
-    deadline: datetime | None
-    """When the attempt is given up; None means never."""
+    deadline_ms: int | None
+    """When the attempt is given up, in milliseconds since the Unix epoch; None means never."""
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the attempt is given up; None means never."""
+        return None if self.deadline_ms is None else datetime.fromtimestamp(self.deadline_ms / 1000, UTC)
 
     @property
     def idempotency_key(self) -> str:

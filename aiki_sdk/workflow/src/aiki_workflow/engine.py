@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from aiki_workflow import events
 from aiki_workflow.definition import Workflow
 from aiki_workflow.errors import DivergedError, WorkflowBugError
 from aiki_workflow.logs import report_unhandled
-from aiki_workflow.loop import RunFuture, RunLoop, RunTask
+from aiki_workflow.loop import RunFuture, RunLoop, RunTask, TaskFuture
 from aiki_workflow.recorded import Recorded
 
 __all__ = ["DivergedError", "OpenTask", "RunEngine", "RunInfo", "WorkflowBugError"]
@@ -74,7 +74,7 @@ class RunEngine:
         self._futures: dict[str, RunFuture[Any]] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._timer_addresses: dict[asyncio.TimerHandle, str] = {}
-        self._ordinals: Counter[str] = Counter()
+        self._ordinals: dict[str, int] = {}
         self._keys: set[str] = set()
         self._commands: list[events.Command] = []
         self._closed = False
@@ -149,12 +149,16 @@ class RunEngine:
         """Issue a call of a task; for the loop."""
         payload, digest = task.arguments.encode_call(args, kwargs)
         address = self._address_of(task, digest)
-        future: RunFuture[Any] = RunFuture(loop=self.loop)
-        self._futures[address] = future
+        future = self._futures[address] = TaskFuture(loop=self.loop, address=address)
         self._open[address] = OpenTask(address, task, payload)
-        future.add_done_callback(lambda done: self._task_awaited(address, cancelled=done.cancelled()))
         self._issue(events.TaskScheduled(self.loop.now_ms, address, task.name, payload))
         return future
+
+    def cancel_task(self, address: str) -> None:
+        """Issue the cancellation of a task whose outcome nobody wants any more; for its future."""
+        if not self._closed and self._open.pop(address, None) is not None:
+            self._futures.pop(address, None)
+            self._issue(events.TaskCancelled(self.loop.now_ms, address))
 
     def start_timer(self, handle: asyncio.TimerHandle) -> None:
         """Issue a timer; for the loop."""
@@ -186,11 +190,11 @@ class RunEngine:
 
     def _take_input(self, event: events.Input) -> None:
         match event:
-            case events.RunStarted():
-                self._begin(event)
             case events.TaskCompleted():
                 self._recorded.pass_result(event.address)
                 self._resolve(event.address, lambda task: task.call.result.decode(event.output))
+            case events.RunStarted():
+                self._begin(event)
             case events.TaskFailed():
                 self._recorded.pass_result(event.address)
                 self._resolve(event.address, lambda task: _raise(event, task))
@@ -253,11 +257,6 @@ class RunEngine:
             return all(self._is_failure(part) for part in parts)
         return isinstance(error, (*ANY_FAILURE, *self._workflow.options.fails_on))
 
-    def _task_awaited(self, address: str, *, cancelled: bool) -> None:
-        if cancelled and not self._closed and self._open.pop(address, None) is not None:
-            self._futures.pop(address, None)
-            self._issue(events.TaskCancelled(self.loop.now_ms, address))
-
     def _address_of(self, task: Task[..., Any], digest: str) -> str:
         key = task.options.key
         if key is None:
@@ -270,8 +269,8 @@ class RunEngine:
         return address
 
     def _numbered(self, name: str) -> str:
-        self._ordinals[name] += 1
-        return f"{name}/{self._ordinals[name]}"
+        ordinal = self._ordinals[name] = self._ordinals.get(name, 0) + 1
+        return f"{name}/{ordinal}"
 
     def _issue(self, command: events.Command) -> None:
         if self._closed:

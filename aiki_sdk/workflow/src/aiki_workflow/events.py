@@ -6,13 +6,12 @@ Inputs are fed to the code, commands were issued by it, notes are for people and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from aiki_task.failures import FailureInfo
 from aiki_task.payloads import Payload
+from aiki_task.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunStarted:
     """Input: the run was started."""
 
@@ -24,7 +23,7 @@ class RunStarted:
     queue: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskCompleted:
     """Input: a task returned."""
 
@@ -36,7 +35,7 @@ class TaskCompleted:
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskFailed:
     """Input: a task failed for good."""
 
@@ -46,7 +45,7 @@ class TaskFailed:
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TimerFired:
     """Input: a timer's time has come."""
 
@@ -54,7 +53,7 @@ class TimerFired:
     address: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SignalReceived:
     """Input: a message for the run."""
 
@@ -63,7 +62,7 @@ class SignalReceived:
     value: Payload
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskScheduled:
     """Command: run a task."""
 
@@ -73,7 +72,7 @@ class TaskScheduled:
     input: Payload
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskCancelled:
     """Command: the outcome of a task is no longer wanted."""
 
@@ -81,7 +80,7 @@ class TaskCancelled:
     address: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TimerStarted:
     """Command: start a timer."""
 
@@ -90,7 +89,7 @@ class TimerStarted:
     due_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TimerCancelled:
     """Command: a timer is no longer wanted."""
 
@@ -98,7 +97,7 @@ class TimerCancelled:
     address: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunCompleted:
     """Command: the run ended with a result."""
 
@@ -106,7 +105,7 @@ class RunCompleted:
     output: Payload
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RunFailed:
     """Command: the run ended with a failure."""
 
@@ -114,7 +113,7 @@ class RunFailed:
     failure: FailureInfo
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskStarted:
     """Note: a task on the run's own worker has been going on for a while."""
 
@@ -124,7 +123,7 @@ class TaskStarted:
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskAttemptFailed:
     """Note: an attempt on the run's own worker failed, and another comes later."""
 
@@ -136,7 +135,7 @@ class TaskAttemptFailed:
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskDispatched:
     """Note: a task went to a queue."""
 
@@ -145,7 +144,7 @@ class TaskDispatched:
     queue: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TaskRetryDue:
     """Note: the delay after a failed attempt is over."""
 

@@ -60,17 +60,19 @@ class Recorded:
 
     def issue(self, command: events.Command, line: str) -> bool:
         """The code issued *command*; whether the history holds it."""
-        key = key_of(command)
-        self._settle(key)
-        if key in self._known:
-            return True
+        if self._known:
+            key = key_of(command)
+            self._settle(key)
+            if key in self._known:
+                return True
         self._new.append((command, line))
         return False
 
     def pass_result(self, address: str) -> None:
         """Replay has come to the recorded result of a task or timer."""
-        self._settle((events.TaskScheduled, address))
-        self._settle((events.TimerStarted, address))
+        if self._known:
+            self._settle((events.TaskScheduled, address))
+            self._settle((events.TimerStarted, address))
 
     def end_turn(self) -> None:
         """Check what the turn issued.
