@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -19,14 +20,17 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from aiki.v1 import worker_pb2, worker_pb2_grpc, workflow_pb2, workflow_pb2_grpc
-from aiki_server.loops.streams import read_hints, read_messages
-from aiki_server.loops.sweeper import Sweeper, Timers
+from aiki_server.loops.membership import Membership
+from aiki_server.loops.streams import Hints, read_messages
+from aiki_server.loops.sweeper import Sweeper
+from aiki_server.loops.timers import Timers
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.worker_service import WorkerService
 from aiki_server.rpc.workflow_service import WorkflowService
 from aiki_server.settings import ServerSettings
 from aiki_server.store import Stores, StoreSettings, open_store
 from aiki_server.store.embedded import EmbeddedValkey
+from aiki_server.store.errors import StoreError
 
 DRAIN_SECONDS = 5.0
 PARENT_SECONDS = 0.5
@@ -84,6 +88,8 @@ async def _coordinator(stores: Stores, settings: ServerSettings) -> AsyncGenerat
     coordinator_id = secrets.token_hex(4)
     ttl = timedelta(seconds=settings.lease_ttl_seconds)
     hub = Hub(stores, coordinator_id)
+    membership = Membership(stores, coordinator_id, settings.lease_ttl_seconds)
+    await membership.look()
     server = grpc.aio.server(options=OPTIONS)
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(hub, ttl), server)
     workflow_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(hub), server)
@@ -95,30 +101,33 @@ async def _coordinator(stores: Stores, settings: ServerSettings) -> AsyncGenerat
     ]
     reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
     port = server.add_insecure_port(settings.listen)
-    loops = [
-        asyncio.ensure_future(part)
-        for part in (
-            read_messages(hub),
-            read_hints(hub),
-            Timers(hub).run(),
-            Sweeper(hub, settings.lease_ttl_seconds).run(),
-        )
-    ]
     await server.start()
     for name in ("", *names):
         await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
-    try:
-        yield f"{settings.listen.rpartition(':')[0]}:{port}"
-    finally:
-        await checks.enter_graceful_shutdown()
-        for session in list(hub.sessions.values()):
-            session.draining = True
-            session.send(worker_pb2.CoordinatorMessage(drain=worker_pb2.Drain()))
-            session.end()
-        await server.stop(DRAIN_SECONDS)
-        for part in loops:
-            part.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+    # A loop that ends by itself is a bug, and takes the coordinator with it rather than leave half of one.
+    async with asyncio.TaskGroup() as group:
+        loops = [
+            group.create_task(part)
+            for part in (
+                read_messages(hub),
+                Hints(hub).run(),
+                membership.run(),
+                Timers(hub, membership).run(),
+                Sweeper(
+                    hub, membership, settings.lease_ttl_seconds, timedelta(days=settings.retention_days)
+                ).run(),
+            )
+        ]
+        try:
+            yield f"{settings.listen.rpartition(':')[0]}:{port}"
+        finally:
+            await checks.enter_graceful_shutdown()
+            hub.drain()
+            await server.stop(DRAIN_SECONDS)
+            for part in loops:
+                part.cancel()
+    with contextlib.suppress(StoreError):
+        await membership.leave()
 
 
 def _spare_the_collector() -> None:

@@ -1,21 +1,48 @@
-"""How a coordinator is configured: flags, then AIKI_SERVER_… in the environment, then [server] in aiki.toml."""
+"""How a coordinator is configured: flags, then AIKI_SERVER_… in the environment, then [server] in aiki.toml.
+
+Invariant: what is wrong is told before anything is started, and a key nobody knows is wrong.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-CONFIG_FILE = "aiki.toml"
+from aiki_server.store.connection import Address
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+FILE: Final = "aiki.toml"
+FILE_VARIABLE: Final = "AIKI_CONFIG"
+SECTION: Final = "server"
+# Every table of the file; the others are read by the client and the worker.
+SECTIONS: Final = frozenset({"client", "server", "worker"})
+LISTEN: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})")
+
+
+class ServerSettingsError(Exception):
+    """aiki.toml, the environment or a flag is wrong; one sentence."""
 
 
 class ServerSettings(BaseSettings):
     """Everything a coordinator can be told. An unknown key is an error."""
 
-    model_config = SettingsConfigDict(env_prefix="AIKI_SERVER_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="AIKI_SERVER_", extra="forbid", frozen=True, allow_inf_nan=False
+    )
 
     listen: str = Field("127.0.0.1:7700", description="where it serves; port 0 takes a free one")
     store: str = Field(
@@ -23,11 +50,32 @@ class ServerSettings(BaseSettings):
     )
     data: Path | None = Field(None, description="the folder of the embedded store")
     partitions: int = Field(64, ge=1, le=16384, description="fixed when a cluster is created")
-    durability: str = Field("fsync", pattern="^(fsync|local)$", description="what the store must keep")
+    durability: Literal["fsync", "local"] = Field("fsync", description="what the store must keep")
     allow_unsafe: bool = Field(default=False, description="serve on a store that can lose acknowledged work")
     lease_ttl_seconds: float = Field(
-        10.0, gt=0.1, description="a worker that is not heard for this long is dead"
+        10.0, gt=0.1, le=3600, description="a worker that is not heard for this long is dead"
     )
+    retention_days: float = Field(30.0, gt=0, description="closed runs are deleted after this many days")
+    log_format: Literal["text", "json"] = Field("text", description="how it logs")
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        found = LISTEN.fullmatch(value)
+        if found is None or int(found[2]) >= 2**16:
+            raise ValueError(f"{value!r} is no address: write HOST:PORT, such as 127.0.0.1:7700")
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _is_store(cls, value: str) -> str:
+        try:
+            Address.parse(value or "unix:///embedded")
+        except ValueError as error:
+            raise ValueError(
+                f"it is no address of a store ({error}): write redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH"
+            ) from error
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -39,17 +87,53 @@ class ServerSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  nor secrets' files yet
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags win over the environment, and that over the file."""
-        return (init_settings, env_settings, _TomlSection(settings_cls))
+        file = InitSettingsSource(settings_cls, init_kwargs=dict(_read_section()))
+        return init_settings, env_settings, file
 
 
-class _TomlSection(PydanticBaseSettingsSource):
-    """The [server] table of aiki.toml in the working directory, if there is one."""
+def load_settings(**given: object) -> ServerSettings:
+    """The settings; what is *given* (and not None) wins.
 
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002  the base's shape
-        return None, field_name, False
+    Raises:
+        ServerSettingsError: names the setting and what is wrong with it.
+    """
+    values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    try:
+        return ServerSettings(**values)
+    except ValidationError as error:
+        raise ServerSettingsError(f"server settings are wrong: {_problems(error)}") from error
 
-    def __call__(self) -> dict[str, Any]:
-        path = Path(CONFIG_FILE)
-        if not path.exists():
-            return {}
-        return dict(tomllib.loads(path.read_text(encoding="utf-8")).get("server", {}))
+
+def _problems(error: ValidationError) -> str:
+    """What is wrong with the values, in one line."""
+    told = [f"{'.'.join(map(str, item['loc']))}: {_problem(item)}" for item in error.errors()]
+    is_unknown = any(item["type"] == "extra_forbidden" for item in error.errors())
+    known = f" (known are {', '.join(ServerSettings.model_fields)})" if is_unknown else ""
+    return "; ".join(told) + known
+
+
+def _problem(item: ErrorDetails) -> str:
+    if item["type"] == "extra_forbidden":
+        return "there is no such setting"
+    return item["msg"].removeprefix("Value error, ").rstrip(".")
+
+
+def _read_section() -> Mapping[str, Any]:
+    """The `[server]` table of `aiki.toml` in this folder, or of the file that AIKI_CONFIG names."""
+    named = os.environ.get(FILE_VARIABLE)
+    path = Path(named or FILE)
+    if named is None and not path.exists():
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ServerSettingsError(f"{path} cannot be read: {error}") from error
+    unknown = ", ".join(f"[{name}]" for name in tables if name not in SECTIONS)
+    if unknown:
+        raise ServerSettingsError(
+            f"{path}: {unknown} is unknown: the tables are [client], [server] and [worker]"
+        )
+    section: object = tables.get(SECTION, {})
+    if not isinstance(section, dict):
+        raise ServerSettingsError(f"{path}: [{SECTION}] must be a table of settings")
+    return cast("dict[str, Any]", section)

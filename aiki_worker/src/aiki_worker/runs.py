@@ -184,6 +184,8 @@ class Runs:
     def _arrive(self, partial: _Partial, arrived: Iterable[events.Event]) -> None:
         run_id = partial.grant.lease.run_id
         partial.history.extend(arrived)
+        # What is beyond belongs to a later lease.
+        del partial.history[partial.grant.length - partial.grant.first_index :]
         if partial.next_index < partial.grant.length:
             self._partial[run_id] = partial
             self._say(wire.need_history_to_wire(partial.grant.lease, partial.next_index))

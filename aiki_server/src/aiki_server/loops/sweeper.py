@@ -1,92 +1,45 @@
-"""What heals: timers, dead sessions, and work whose hint was lost. Correctness never depends on who sweeps."""
+"""What heals: the dead let go, work whose hint was lost is hinted again, old closed runs are deleted.
+
+Correctness never depends on who sweeps, nor how often.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from datetime import timedelta
 
 import structlog
 
 from aiki_server.core.expiry import Expiry
-from aiki_server.core.runs import DueTimer
-from aiki_server.loops.mail import event_of
+from aiki_server.core.runs import Attention, ReadyEntry
+from aiki_server.loops.membership import Membership
 from aiki_server.rpc.hub import Hub
 from aiki_server.store.errors import StoreError
 
 SWEEP_SECONDS = 2.0
 HINT_AGAIN_MS = 5_000
+HINT_MARGIN_MS = 1_000
+"""A hint counts as gone when the stream's oldest entry is younger than it by this much."""
+READY_PAGE = 100
+HELD_PAGE = 500
+PURGE_SECONDS = 60.0
 log = structlog.get_logger(__name__)
 
 
-class Timers:
-    """Fires timers when they are due: those set here at once, the others found by the sweep."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._stores = hub.stores
-        self._armed: dict[tuple[str, str, str], tuple[int, asyncio.TimerHandle]] = {}
-
-    async def run(self) -> None:
-        """Until cancelled."""
-        partitions = set(range(self._stores.partitions))
-        next_sweep = 0.0
-        while True:
-            try:
-                if time.monotonic() >= next_sweep:
-                    next_sweep = time.monotonic() + SWEEP_SECONDS
-                    await self._arm(partitions)
-                moved, self._hub.partitions_moved = self._hub.partitions_moved, set()
-                self._hub.timers_moved.clear()
-                if moved:
-                    await self._arm(moved)
-            except StoreError as error:
-                log.warning("timers cannot be read", reason=str(error))
-            try:
-                async with asyncio.timeout(max(next_sweep - time.monotonic(), 0.001)):
-                    await self._hub.timers_moved.wait()
-            except TimeoutError:
-                pass
-
-    async def _arm(self, partitions: set[int]) -> None:
-        until_ms = self._stores.clock.now_ms() + round(SWEEP_SECONDS * 2000)
-        reads = [self._stores.timers.due(partition=partition, until_ms=until_ms) for partition in partitions]
-        for timers in await asyncio.gather(*reads):
-            for timer in timers:
-                self._arm_one(timer)
-
-    def _arm_one(self, timer: DueTimer) -> None:
-        key = (timer.kind, timer.run_id, timer.address)
-        armed = self._armed.get(key)
-        if armed is not None:
-            if armed[0] == timer.due_ms:
-                return
-            armed[1].cancel()
-        seconds = max(timer.due_ms - self._stores.clock.now_ms(), 0) / 1000
-        handle = asyncio.get_running_loop().call_later(seconds, self._fire, key, timer)
-        self._armed[key] = (timer.due_ms, handle)
-
-    def _fire(self, key: tuple[str, str, str], timer: DueTimer) -> None:
-        now_ms = self._stores.clock.now_ms()
-        if now_ms < timer.due_ms:
-            # The loop's clock runs ahead of the store's: what is not due there does not fire.
-            later = asyncio.get_running_loop().call_later(
-                (timer.due_ms - now_ms) / 1000, self._fire, key, timer
-            )
-            self._armed[key] = (timer.due_ms, later)
-            return
-        self._armed.pop(key, None)
-        fired = self._stores.timers.fire(timer, event_of(timer, now_ms))
-        self._hub.when_done(fired, self._hub.attend_fired)
-
-
 class Sweeper:
-    """Releases what the dead hold, and attends again to what nobody took."""
+    """Goes over this coordinator's share of the partitions, all of them in one pipeline."""
 
-    def __init__(self, hub: Hub, ttl_seconds: float) -> None:
+    def __init__(self, hub: Hub, membership: Membership, ttl_seconds: float, retention: timedelta) -> None:
         self._hub = hub
         self._stores = hub.stores
+        self._membership = membership
         self._expiry = Expiry(ttl_seconds)
         self._interval = min(SWEEP_SECONDS, ttl_seconds / 3)
+        self._retention_ms = round(retention / timedelta(milliseconds=1))
+        self._looked_at: dict[int, int] = {}
+        self._attend_at = self._purge_at = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -99,23 +52,94 @@ class Sweeper:
             await asyncio.sleep(self._interval)
 
     async def _sweep(self) -> None:
+        now = time.monotonic()
+        partitions = self._membership.partitions
+        await self._expire(now)
+        await self._release_orphans(partitions)
+        if now >= self._attend_at:
+            self._attend_at = now + HINT_AGAIN_MS / 2000
+            await self._attend_again(partitions)
+        if now >= self._purge_at:
+            self._purge_at = now + PURGE_SECONDS
+            await self._purge(partitions)
+
+    async def _expire(self, now: float) -> None:
         snapshot = await self._stores.sessions.snapshot()
-        now_ms = self._stores.clock.now_ms()
-        for incarnation in self._expiry.dead(snapshot, now_ms, time.monotonic()):
+        for incarnation in self._expiry.dead(snapshot, self._stores.clock.now_ms(), now):
             log.warning("a session was not renewed: what it held is given to others", incarnation=incarnation)
             await self._stores.sessions.remove(incarnation=incarnation)
-            snapshot.pop(incarnation)
-        for partition in range(self._stores.partitions):
-            await self._release_orphans(partition, snapshot)
-            entries = await self._stores.sweep.ready(partition=partition, before_ms=now_ms - HINT_AGAIN_MS)
-            await self._stores.sweep.hinted(partition=partition, entries=entries)
-            for entry in entries:
-                self._hub.attend(entry.attention)
 
-    async def _release_orphans(self, partition: int, alive: dict[str, int]) -> None:
-        for incarnation in await self._stores.sweep.holders(partition=partition):
-            if incarnation in alive or (await self._stores.sessions.snapshot()).get(incarnation) is not None:
-                continue
-            for token in await self._stores.sweep.held(partition=partition, incarnation=incarnation):
+    async def _release_orphans(self, partitions: list[int]) -> None:
+        """Holders are read before the sessions, so that one which is new is never taken for a dead one."""
+        sweep = self._stores.sweep
+        holders = await asyncio.gather(*(sweep.holders(partition=partition) for partition in partitions))
+        alive = await self._stores.sessions.snapshot()
+        await asyncio.gather(
+            *(
+                self._release_all(partition, incarnation)
+                for partition, held_by in zip(partitions, holders, strict=True)
+                for incarnation in held_by
+                if incarnation not in alive
+            )
+        )
+
+    async def _release_all(self, partition: int, incarnation: str) -> None:
+        sweep = self._stores.sweep
+        while True:
+            held = await sweep.held(partition=partition, incarnation=incarnation, count=HELD_PAGE)
+            if not held:
+                break
+            for token in held:
                 store = self._stores.tasks if token.address else self._stores.runs
                 self._hub.released(store.release(token=token, incarnation=incarnation))
+        await sweep.forget_holder(partition=partition, incarnation=incarnation)
+
+    async def _attend_again(self, partitions: list[int]) -> None:
+        pages = await asyncio.gather(*(self._page(partition) for partition in partitions))
+        entries = [entry for page in pages for entry in page]
+        oldest = await self._stores.queues.backlog({self._stream(entry) for entry in entries})
+        for partition, page in zip(partitions, pages, strict=True):
+            lost = [entry for entry in page if self._hint_is_gone(entry, oldest)]
+            await self._stores.sweep.hinted(partition=partition, entries=lost)
+            for entry in lost:
+                self._hub.attend(entry.attention)
+
+    async def _page(self, partition: int) -> list[ReadyEntry]:
+        """The next old entries, page after page and round after round, so that none is left out for ever."""
+        skip = self._looked_at.get(partition, 0)
+        page = await self._stores.sweep.ready(
+            partition=partition,
+            before_ms=self._stores.clock.now_ms() - HINT_AGAIN_MS,
+            skip=skip,
+            count=READY_PAGE,
+        )
+        self._looked_at[partition] = skip + len(page) if len(page) == READY_PAGE else 0
+        return page
+
+    def _stream(self, entry: ReadyEntry) -> str:
+        about = entry.attention
+        return self._stores.queues.stream(namespace=about.namespace, queue=about.queue, handler=about.handler)
+
+    def _hint_is_gone(self, entry: ReadyEntry, oldest: Mapping[str, int]) -> bool:
+        """Hints are first in, first out: one older than the oldest in its stream was read, or never made."""
+        if isinstance(entry.attention, Attention) and entry.attention.holder is not None:
+            return True
+        oldest_ms = oldest.get(self._stream(entry))
+        return oldest_ms is None or entry.hinted_ms < oldest_ms - HINT_MARGIN_MS
+
+    async def _purge(self, partitions: list[int]) -> None:
+        before_ms = self._stores.clock.now_ms() - self._retention_ms
+        left: list[int] = list(partitions)
+        while left:
+            gone = await asyncio.gather(
+                *(
+                    self._stores.sweep.purge(
+                        partition=partition, closed_before_ms=before_ms, count=PURGE_PAGE
+                    )
+                    for partition in left
+                )
+            )
+            left = [partition for partition, count in zip(left, gone, strict=True) if count == PURGE_PAGE]
+
+
+PURGE_PAGE = 20

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ from aiki.v1 import common_pb2, history_pb2, worker_pb2
 from aiki_server.core import ids
 from aiki_server.core.runs import (
     Attention,
+    CacheMark,
     Fenced,
     Fired,
     Granted,
@@ -28,6 +30,7 @@ from aiki_server.core.runs import (
 )
 from aiki_server.rpc.session import Session, lease_to_wire
 from aiki_server.store import Stores
+from aiki_server.store.errors import StoreError
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -44,12 +47,24 @@ class Hub:
         self.stores = stores
         self.coordinator_id = coordinator_id
         self.sessions: dict[str, Session] = {}
-        self.draining = False
+        self.draining = asyncio.Event()
         self.credit_came = asyncio.Event()
         self.timers_moved = asyncio.Event()
         self.partitions_moved: set[int] = set()
         self._sticky: dict[str, Session] = {}
         self._waiters: dict[str, set[asyncio.Event]] = {}
+        self._followers: dict[str, set[asyncio.Event]] = {}
+
+    def drain(self) -> None:
+        """Take nobody new, send the workers elsewhere, let nobody wait."""
+        self.draining.set()
+        for session in list(self.sessions.values()):
+            session.draining = True
+            session.send(worker_pb2.CoordinatorMessage(drain=worker_pb2.Drain()))
+            session.end()
+        for events in (*self._waiters.values(), *self._followers.values()):
+            for event in events:
+                event.set()
 
     def add(self, session: Session) -> None:
         """A session is connected."""
@@ -61,9 +76,17 @@ class Hub:
         self.credit_came.set()
         self._sticky = {run_id: other for run_id, other in self._sticky.items() if other is not session}
 
-    def keep_near(self, run_id: str, session: Session) -> None:
-        """The session has the run in its cache."""
+    def keep_near(self, run_id: str, session: Session, mark: CacheMark) -> None:
+        """The session has the run in its cache, as it stood then."""
         self._sticky[run_id] = session
+        given_up = session.remember(run_id, mark)
+        if given_up is not None and self._sticky.get(given_up) is session:
+            del self._sticky[given_up]
+
+    def forget_near(self, run_id: str, session: Session) -> None:
+        """The run is over: nobody needs it cached."""
+        session.cached.pop(run_id, None)
+        self._sticky.pop(run_id, None)
 
     def attend(self, attention: Attention | TaskAttention | None) -> None:
         """See to it that somebody does this: poke its holder, grant it, or hint it."""
@@ -141,38 +164,40 @@ class Hub:
 
     def cancel(self, held: HeldTask) -> None:
         """Tell the holder that its task is not wanted, wherever it is connected."""
-        session = self.sessions.get(held.incarnation)
-        if session is not None:
-            cancel = worker_pb2.Cancel(
-                lease=lease_to_wire(held.token), reason="the run does not want it any more"
-            )
-            session.send(worker_pb2.CoordinatorMessage(cancel=cancel))
-            session.spend(tasks=-1)
+        token = held.token
+        words = f"cancel {held.incarnation} {token.run_id} {token.epoch} {token.nonce} {token.address}"
+        self.tell(ids.coordinator_of(held.incarnation), words)
+        # The lease is over already: this takes it off the holder's list.
         self.when_done(
-            self.stores.tasks.release(token=held.token, incarnation=held.incarnation), self._attend_released
+            self.stores.tasks.release(token=token, incarnation=held.incarnation), self._attend_released
         )
 
     def released(self, future: asyncio.Future[Released | Fenced]) -> None:
         """Attend to what a release made free."""
         self.when_done(future, self._attend_released)
 
-    def watch(self, run_id: str) -> asyncio.Event:
-        """Set when the run may have closed or stalled."""
-        event = asyncio.Event()
-        self._waiters.setdefault(run_id, set()).add(event)
-        return event
+    @contextmanager
+    def watching(self, run_id: str) -> Generator[asyncio.Event]:
+        """An event that is set when the run may have closed or stalled, or this coordinator goes."""
+        with _registered(self._waiters, run_id) as event:
+            yield event
 
-    def unwatch(self, run_id: str, event: asyncio.Event) -> None:
-        """Not waiting any more."""
-        waiters = self._waiters.get(run_id, set())
-        waiters.discard(event)
-        if not waiters:
-            self._waiters.pop(run_id, None)
+    @contextmanager
+    def following(self, run_id: str) -> Generator[asyncio.Event]:
+        """An event that is set when the run's history may have grown through this coordinator."""
+        with _registered(self._followers, run_id) as event:
+            yield event
+
+    def run_grew(self, run_id: str) -> None:
+        """Wake who follows the history here."""
+        for event in self._followers.get(run_id, ()):
+            event.set()
 
     def run_ended(self, run_id: str) -> None:
         """Wake who waits here."""
         for event in self._waiters.get(run_id, ()):
             event.set()
+        self.run_grew(run_id)
 
     def tell(self, coordinator_id: str, message: str) -> None:
         """Tell a coordinator something; itself at once."""
@@ -185,19 +210,30 @@ class Hub:
             )
 
     def heard(self, message: str) -> None:
-        """`ended RUN` or `poke INCARNATION RUN EPOCH NONCE`."""
-        kind, *words = message.split(" ")
+        """`ended RUN`, `poke INCARNATION RUN EPOCH NONCE` or `cancel INCARNATION RUN EPOCH NONCE ADDRESS`."""
+        kind, rest = message.split(" ", 1)
         if kind == "ended":
-            self.run_ended(words[0])
-        elif kind == "poke":
-            incarnation, run_id, epoch, nonce = words
-            session = self.sessions.get(incarnation)
-            if session is not None:
-                lease = common_pb2.Lease(run_id=run_id, epoch=int(epoch), nonce=nonce)
-                session.send(worker_pb2.CoordinatorMessage(poke=worker_pb2.Poke(lease=lease)))
+            self.run_ended(rest)
+            return
+        incarnation, run_id, epoch, nonce, *address = rest.split(" ", 4)
+        session = self.sessions.get(incarnation)
+        if session is None:
+            return
+        lease = common_pb2.Lease(run_id=run_id, address="".join(address), epoch=int(epoch), nonce=nonce)
+        if kind == "poke":
+            session.send(worker_pb2.CoordinatorMessage(poke=worker_pb2.Poke(lease=lease)))
+        elif kind == "cancel":
+            session.assigned.pop((run_id, lease.address), None)
+            cancel = worker_pb2.Cancel(lease=lease, reason="the run does not want it any more")
+            session.send(worker_pb2.CoordinatorMessage(cancel=cancel))
 
-    def when_done(self, future: asyncio.Future[T], then: Callable[[T], None]) -> None:
-        """Call *then* with the answer; an error of the store is logged, and the sweep heals."""
+    def when_done(
+        self,
+        future: asyncio.Future[T],
+        then: Callable[[T], None],
+        failed: Callable[[StoreError], None] | None = None,
+    ) -> None:
+        """Call *then* with the answer, or *failed*; without that the sweep heals what the store refused."""
 
         def done(finished: asyncio.Future[T]) -> None:
             if finished.cancelled():
@@ -205,8 +241,10 @@ class Hub:
             error = finished.exception()
             if error is None:
                 then(finished.result())
-            else:
-                log.warning("the store refused", reason=str(error))
+                return
+            log.warning("the store refused", reason=str(error))
+            if failed is not None and isinstance(error, StoreError):
+                failed(error)
 
         future.add_done_callback(done)
 
@@ -241,7 +279,6 @@ class Hub:
             return
         record = answer.record
         lease = lease_to_wire(answer.token)
-        session.lengths[record.run_id] = answer.length
         grant = worker_pb2.RunGrant(
             lease=lease,
             workflow_id=record.workflow_id,
@@ -272,3 +309,16 @@ class Hub:
             lease=lease_to_wire(answer.token), spec=spec, attempt=answer.attempt
         )
         session.send(worker_pb2.CoordinatorMessage(task_assignment=assignment))
+
+
+@contextmanager
+def _registered(registry: dict[str, set[asyncio.Event]], run_id: str) -> Generator[asyncio.Event]:
+    event = asyncio.Event()
+    registry.setdefault(run_id, set()).add(event)
+    try:
+        yield event
+    finally:
+        events = registry[run_id]
+        events.discard(event)
+        if not events:
+            del registry[run_id]

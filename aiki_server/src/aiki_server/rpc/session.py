@@ -12,6 +12,8 @@ from aiki_server.core.runs import CacheMark, LeaseToken
 FRAME_MESSAGES_MAX = 500
 FRAME_BYTES_MAX = 3 * 1024 * 1024
 CACHED_RUNS_MAX = 10_000
+OUTBOX_MESSAGES_MAX = 50_000
+"""Answers and grants are bounded by what the worker sends and has credit for; beyond this it does not read."""
 
 
 def lease_to_wire(token: LeaseToken) -> common_pb2.Lease:
@@ -37,7 +39,7 @@ class Session:
         self.handlers = frozenset((*self.run_handlers, *self.task_handlers))
         self.draining = False
         self.closed = False
-        self.lengths: dict[str, int] = {}
+        self.fault = ""
         self.assigned: dict[tuple[str, str], tuple[history_pb2.TaskSpec, int]] = {}
         self.cached: OrderedDict[str, CacheMark] = OrderedDict()
         self._outbox: deque[worker_pb2.CoordinatorMessage] = deque()
@@ -69,22 +71,30 @@ class Session:
         """Whether it may get this work."""
         return handler in self.handlers and queue in self.queues and namespace == self.namespace
 
-    def remember(self, run_id: str, mark: CacheMark) -> None:
-        """It keeps this run as it stood then."""
+    def remember(self, run_id: str, mark: CacheMark) -> str | None:
+        """It keeps this run as it stood then; the run that is given up for it, if any."""
         self.cached[run_id] = mark
         self.cached.move_to_end(run_id)
-        if len(self.cached) > CACHED_RUNS_MAX:
-            self.cached.popitem(last=False)
+        return self.cached.popitem(last=False)[0] if len(self.cached) > CACHED_RUNS_MAX else None
 
     def send(self, message: worker_pb2.CoordinatorMessage) -> None:
-        """Goes with the next frame."""
-        self._outbox.append(message)
-        self._wake.set()
+        """Goes with the next frame; a worker that has stopped reading is cut off, and resumes."""
+        if len(self._outbox) >= OUTBOX_MESSAGES_MAX:
+            self._outbox.clear()
+            self.end()
+        if not self.closed:
+            self._outbox.append(message)
+            self._wake.set()
 
     def end(self) -> None:
         """Nothing more is sent once what gathered is."""
         self.closed = True
         self._wake.set()
+
+    def end_by(self, fault: str) -> None:
+        """End it because of something the worker did wrong."""
+        self.fault = fault
+        self.end()
 
     async def next_frame(self) -> worker_pb2.SessionResponse | None:
         """What has gathered, as soon as there is something; None at the end."""

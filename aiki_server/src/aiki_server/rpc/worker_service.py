@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from functools import partial
 
 import grpc
 import structlog
 
-from aiki.v1 import history_pb2, worker_pb2, worker_pb2_grpc
+from aiki.v1 import common_pb2, history_pb2, worker_pb2, worker_pb2_grpc
 from aiki_server.core import ids
-from aiki_server.core.retry import next_delay_ms
 from aiki_server.core.runs import (
     Attention,
     CacheMark,
     Committed,
-    Completed,
     Effects,
     Fenced,
     Gap,
-    Retrying,
     TaskAttention,
 )
 from aiki_server.rpc.effects import effects_of
 from aiki_server.rpc.hub import Hub
+from aiki_server.rpc.reports import Reports
 from aiki_server.rpc.session import Session as WorkerSession, lease_from_wire
-from aiki_server.rpc.status import refuse, status
+from aiki_server.rpc.status import refuse, refuse_store, status
+from aiki_server.store.errors import StoreError, StoreScriptError
 
 REVISION = 1
 HISTORY_PAGE_EVENTS = 1000
@@ -46,16 +44,39 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._ttl = lease_ttl
         self._ttl_ms = round(lease_ttl / timedelta(milliseconds=1))
         self._count = 0
+        self._reports = Reports(hub)
 
     async def Session(  # noqa: N802  the rpc's name
         self, request_iterator: AsyncIterator[worker_pb2.SessionRequest], context: Context
     ) -> AsyncIterator[worker_pb2.SessionResponse]:
         """One stream, from Hello to its end."""
         first = await anext(aiter(request_iterator), None)
+        try:
+            session = await self._greet(first, context)
+        except StoreError as error:
+            await refuse_store(context, error)
+        async with asyncio.TaskGroup() as group:
+            beside = [group.create_task(self._read(session, request_iterator))]
+            if not session.hello.resume_incarnation:
+                beside.append(group.create_task(self._wake_stalled(session)))
+            try:
+                while (frame := await session.next_frame()) is not None:
+                    yield frame
+            finally:
+                for task in beside:
+                    task.cancel()
+                session.end()
+                self._hub.remove(session)
+        if session.fault:
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", session.fault)
+        if session.draining and not self._hub.draining.is_set():
+            await self._stores.sessions.remove(incarnation=session.incarnation)
+
+    async def _greet(self, first: worker_pb2.SessionRequest | None, context: Context) -> WorkerSession:
+        """Take the first frame."""
         if first is None or not first.messages or not first.messages[0].HasField("hello"):
-            await refuse(
-                context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", "a session begins with Hello"
-            )
+            reason = "a session begins with Hello"
+            await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", reason)
         hello = first.messages[0].hello
         if not hello.revision_min <= REVISION <= hello.revision_max:
             reason = (
@@ -63,29 +84,29 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                 f"{hello.revision_max}: upgrade the older of the two"
             )
             await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "REVISION_UNSUPPORTED", reason)
+        if self._hub.draining.is_set():
+            reason = "this coordinator is going: take another"
+            await refuse(context, grpc.StatusCode.UNAVAILABLE, "DRAINING", reason)
         session, welcome = await self._welcome(hello)
         session.send(Message(welcome=welcome))
-        for message in first.messages[1:]:
-            self._handle(session, message)
-        reading = asyncio.ensure_future(self._read(session, request_iterator))
-        try:
-            while (frame := await session.next_frame()) is not None:
-                yield frame
-        finally:
-            session.end()
-            self._hub.remove(session)
-            reading.cancel()
-            await asyncio.wait({reading})
-            if session.draining:
-                await self._stores.sessions.remove(incarnation=session.incarnation)
+        self._take(session, first.messages[1:])
+        return session
 
     async def _read(self, session: WorkerSession, frames: AsyncIterator[worker_pb2.SessionRequest]) -> None:
         try:
             async for frame in frames:
-                for message in frame.messages:
-                    self._handle(session, message)
+                self._take(session, frame.messages)
         finally:
             session.end()
+
+    def _take(self, session: WorkerSession, messages: Iterable[worker_pb2.WorkerMessage]) -> None:
+        for message in messages:
+            try:
+                self._handle(session, message)
+            except ValueError as error:
+                # Such as an id that is none: the worker is broken, and what it says next means nothing.
+                session.end_by(f"{message.WhichOneof('kind')}: {error}")
+                return
 
     async def _welcome(self, hello: worker_pb2.Hello) -> tuple[WorkerSession, worker_pb2.Welcome]:
         """New incarnation first, then its leases, and only then the old one goes."""
@@ -95,17 +116,16 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         sessions = self._stores.sessions
         await sessions.add(incarnation=incarnation, ttl_ms=self._ttl_ms)
         old = hello.resume_incarnation
+        if (before := self._hub.sessions.get(old)) is not None:
+            # Half open: the worker has given up on that stream.
+            before.end()
+            self._hub.remove(before)
         tokens = [lease_from_wire(lease) for lease in hello.leases]
         adopting = [self._stores.runs.adopt(token=token, old=old, new=incarnation) for token in tokens]
         kept = await asyncio.gather(*adopting)
         if old:
             await sessions.remove(incarnation=old)
-        await sessions.record_handlers(
-            namespace=session.namespace,
-            queues=session.queues,
-            handlers=session.handlers,
-            ttl_ms=3 * self._ttl_ms,
-        )
+        await self._say_what_it_serves(session)
         self._hub.add(session)
         welcome = worker_pb2.Welcome(
             revision=REVISION,
@@ -114,38 +134,55 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             store_time_ms=self._stores.clock.now_ms(),
         )
         welcome.lease_ttl.FromTimedelta(self._ttl)
-        await self._wake_stalled(session)
         return session, welcome
 
+    def _say_what_it_serves(self, session: WorkerSession) -> asyncio.Future[None]:
+        return self._stores.sessions.record_handlers(
+            namespace=session.namespace,
+            queues=session.queues,
+            handlers=session.handlers,
+            ttl_ms=2 * self._ttl_ms,
+        )
+
     async def _wake_stalled(self, session: WorkerSession) -> None:
-        """Other code is here: runs that were parked by a bug are tried again, once for each new session."""
-        if session.hello.resume_incarnation:
-            return
-        for handler in session.hello.workflows:
-            for partition in range(self._stores.partitions):
-                stalled = await self._stores.listing.stalled(
+        """Other code is here: runs that were parked by a bug in another build are tried again."""
+        try:
+            for run_id, failure in await self._stalled(session):
+                if common_pb2.Failure.FromString(failure).build_id != session.hello.build_id:
+                    answer = await self._stores.runs.unstall(run_id=run_id)
+                    if isinstance(answer, Attention):
+                        self._hub.attend(answer)
+        except StoreError as error:
+            log.warning("stalled runs cannot be read: resume them by hand", reason=str(error))
+
+    async def _stalled(self, session: WorkerSession) -> list[tuple[str, bytes]]:
+        pages = await asyncio.gather(
+            *(
+                self._stores.listing.stalled(
                     partition=partition,
                     namespace=session.namespace,
                     workflow=handler.name,
                     version=handler.version,
                 )
-                for run_id in stalled:
-                    answer = await self._stores.runs.unstall(run_id=run_id)
-                    if isinstance(answer, Attention):
-                        self._hub.attend(answer)
+                for handler in session.hello.workflows
+                for partition in range(self._stores.partitions)
+            )
+        )
+        return [entry for page in pages for entry in page]
 
     def _handle(self, session: WorkerSession, message: worker_pb2.WorkerMessage) -> None:
         match message.WhichOneof("kind"):
             case "commit":
                 self._commit(session, message.commit)
             case "task_report":
-                self._report(session, message.task_report)
+                self._reports.take(session, message.task_report)
             case "credit":
                 session.set_credit(message.credit)
                 self._hub.credit_came.set()
             case "renew":
                 future = self._stores.sessions.renew(incarnation=session.incarnation, ttl_ms=self._ttl_ms)
                 self._hub.when_done(future, partial(self._renewed, session))
+                self._hub.when_done(self._say_what_it_serves(session), lambda _: None)
             case "release":
                 self._release(session, message.release)
             case "need_history":
@@ -155,8 +192,8 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                 self._hub.when_done(self._stores.tasks.start(token=token), lambda _: None)
             case "drain":
                 session.draining = True
-            case _:
-                log.warning("a message that is not understood", worker=session.hello.identity)
+            case kind:
+                raise ValueError(f"not understood within a session (field {kind})")
 
     def _renewed(self, session: WorkerSession, alive: bool) -> None:  # noqa: FBT001  the store's answer
         renewed = worker_pb2.Renewed(store_time_ms=self._stores.clock.now_ms())
@@ -167,6 +204,8 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
 
     def _commit(self, session: WorkerSession, commit: worker_pb2.Commit) -> None:
         effects = effects_of(commit)
+        if commit.HasField("stall"):
+            commit.stall.build_id = session.hello.build_id
         future = self._stores.runs.commit(
             token=lease_from_wire(commit.lease),
             incarnation=session.incarnation,
@@ -178,7 +217,20 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             stall=commit.stall.SerializeToString() if commit.HasField("stall") else None,
             namespace=session.namespace,
         )
-        self._hub.when_done(future, partial(self._committed, session, commit, effects))
+        self._hub.when_done(
+            future,
+            partial(self._committed, session, commit, effects),
+            partial(self._not_committed, session, commit),
+        )
+
+    def _not_committed(self, session: WorkerSession, commit: worker_pb2.Commit, error: StoreError) -> None:
+        """What the store will never take is told; what it could not take now is sent again after a resume."""
+        if isinstance(error, StoreScriptError):
+            result = worker_pb2.CommitResult(lease=commit.lease, number=commit.number)
+            result.error.CopyFrom(status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_COMMIT", str(error)))
+            session.send(Message(commit_result=result))
+        else:
+            session.end()
 
     def _committed(
         self,
@@ -216,12 +268,14 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             )
         for held in answer.cancelled_leases:
             self._hub.cancel(held)
+        self._hub.run_grew(run_id)
         if answer.closed or commit.HasField("stall"):
+            self._hub.forget_near(run_id, session)
             for coordinator_id in {*answer.waiters, self._hub.coordinator_id}:
                 self._hub.tell(coordinator_id, f"ended {run_id}")
         elif answer.released:
-            session.remember(run_id, CacheMark(commit.lease.epoch, commit.lease.nonce, answer.length))
-            self._hub.keep_near(run_id, session)
+            mark = CacheMark(commit.lease.epoch, commit.lease.nonce, answer.length)
+            self._hub.keep_near(run_id, session, mark)
         if effects.timers:
             self._hub.timers_changed(ids.partition_of_run(run_id))
 
@@ -232,9 +286,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         session.send(Message(release_result=worker_pb2.ReleaseResult(lease=release.lease)))
 
     def _history(self, session: WorkerSession, need: worker_pb2.NeedHistory) -> None:
-        length = session.lengths.get(need.lease.run_id, 0)
-        count = min(HISTORY_PAGE_EVENTS, max(length - need.first_index, 0))
-        future = self._stores.runs.history(run_id=need.lease.run_id, first=need.first_index, count=count)
+        """Only the holder makes a history longer, and it asks before it commits: the end is its grant's."""
+        future = self._stores.runs.history(
+            run_id=need.lease.run_id, first=need.first_index, count=HISTORY_PAGE_EVENTS
+        )
         self._hub.when_done(future, partial(self._page, session, need))
 
     def _page(self, session: WorkerSession, need: worker_pb2.NeedHistory, events: list[bytes]) -> None:
@@ -243,49 +298,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             first_index=need.first_index,
             events=[history_pb2.Event.FromString(event) for event in events],
         )
+        if not events:
+            message = f"run {need.lease.run_id} has no event {need.first_index}: the lease is over"
+            page.error.CopyFrom(status(grpc.StatusCode.ABORTED, "FENCED", message))
         session.send(Message(history_page=page))
-
-    def _report(self, session: WorkerSession, report: worker_pb2.TaskReport) -> None:
-        token = lease_from_wire(report.lease)
-        spec, attempt = session.assigned.pop((token.run_id, token.address), (None, 1))
-        now_ms = self._stores.clock.now_ms()
-        worker = session.hello.identity
-        if report.HasField("failure") and spec is not None and not report.final:
-            delay_ms = next_delay_ms(spec.retry, attempt, report.failure.type, random.random())
-            if delay_ms is not None and not 0 < spec.deadline_ms <= now_ms + delay_ms:
-                failure = report.failure.SerializeToString()
-                retry = self._stores.tasks.retry(
-                    token=token, incarnation=session.incarnation, due_ms=now_ms + delay_ms, failure=failure
-                )
-                self._hub.when_done(retry, partial(self._reported, session, report))
-                return
-        event = history_pb2.Event(time_ms=now_ms)
-        if report.HasField("failure"):
-            event.task_failed.address = token.address
-            event.task_failed.failure.CopyFrom(report.failure)
-            event.task_failed.failure.attempts = attempt
-            event.task_failed.worker = worker
-        else:
-            event.task_completed.address = token.address
-            event.task_completed.output.CopyFrom(report.output)
-            event.task_completed.attempt = attempt
-            event.task_completed.duration_ms = report.duration_ms
-            event.task_completed.worker = worker
-        complete = self._stores.tasks.complete(
-            token=token, incarnation=session.incarnation, event=event.SerializeToString()
-        )
-        self._hub.when_done(complete, partial(self._reported, session, report))
-
-    def _reported(
-        self, session: WorkerSession, report: worker_pb2.TaskReport, answer: Completed | Retrying | Fenced
-    ) -> None:
-        result = worker_pb2.TaskReportResult(lease=report.lease)
-        match answer:
-            case Completed():
-                self._hub.attend(answer.attention)
-            case Retrying():
-                self._hub.timers_changed(ids.partition_of_run(report.lease.run_id))
-            case Fenced():
-                message = f"the lease of task {report.lease.address} of run {report.lease.run_id} is over"
-                result.error.CopyFrom(status(grpc.StatusCode.ABORTED, "FENCED", message))
-        session.send(Message(task_report_result=result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator
@@ -26,12 +27,14 @@ from aiki_server.core.runs import (
     TaskState,
 )
 from aiki_server.rpc.hub import Hub
-from aiki_server.rpc.status import refuse
+from aiki_server.rpc.status import answering, refuse, refuse_store
+from aiki_server.store.errors import StoreError
 
 PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
 WAIT_SECONDS_MAX = 60.0
 LOOK_AGAIN_SECONDS = 3.0
 HISTORY_PAGE = 500
+CLOSING = frozenset({"run_completed", "run_failed"})
 WORKFLOW_ID_CHARACTERS_MAX = 200
 STATES = {
     RunState.RUNNING: common_pb2.RUN_STATE_RUNNING,
@@ -61,11 +64,13 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         self._hub = hub
         self._stores = hub.stores
 
+    @answering
     async def StartRun(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.StartRunRequest, context: Context
     ) -> workflow_pb2.StartRunResponse:
         """Start a run, and grant it on the spot if somebody is free."""
         await self._validate(request, context)
+        await self._require_room(context)
         start = self._start_of(request)
         handler = ids.workflow_handler(start.workflow, start.version)
         if request.require_worker:
@@ -88,6 +93,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             run_id=outcome.run_id, started=not outcome.repeat, waiting_for=waiting_for
         )
 
+    @answering
     async def GetRun(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.GetRunRequest, context: Context
     ) -> workflow_pb2.GetRunResponse:
@@ -95,6 +101,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         record = await self._find(request.namespace, request.run, context)
         return workflow_pb2.GetRunResponse(run=await self._view(record))
 
+    @answering
     async def WaitRun(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.WaitRunRequest, context: Context
     ) -> workflow_pb2.WaitRunResponse:
@@ -102,29 +109,24 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         record = await self._find(request.namespace, request.run, context)
         wanted = request.timeout.ToMilliseconds() / 1000
         seconds = min(wanted, WAIT_SECONDS_MAX) if request.HasField("timeout") else WAIT_SECONDS_MAX
-        give_up_at = time.monotonic() + seconds
-        ended = self._hub.watch(record.run_id)
-        try:
-            while True:
-                ended.clear()
-                state = await self._stores.runs.watch(
-                    run_id=record.run_id, coordinator_id=self._hub.coordinator_id
-                )
-                left = give_up_at - time.monotonic()
-                if isinstance(state, NotFound) or state.is_closed or state is RunState.STALLED or left <= 0:
-                    break
-                try:
-                    async with asyncio.timeout(min(left, LOOK_AGAIN_SECONDS)):
-                        await ended.wait()
-                except TimeoutError:
-                    continue
-        finally:
-            self._hub.unwatch(record.run_id, ended)
+        await self._wait(record.run_id, time.monotonic() + seconds)
         reference = workflow_pb2.RunReference(run_id=record.run_id)
         return workflow_pb2.WaitRunResponse(
             run=await self._view(await self._find(request.namespace, reference, context))
         )
 
+    async def _wait(self, run_id: str, give_up_at: float) -> None:
+        """Until the run is closed or stalled, the time is up, or this coordinator goes."""
+        with self._hub.watching(run_id) as ended:
+            while not self._hub.draining.is_set():
+                ended.clear()
+                state = await self._stores.runs.watch(run_id=run_id, coordinator_id=self._hub.coordinator_id)
+                left = give_up_at - time.monotonic()
+                if isinstance(state, NotFound) or state.is_closed or state is RunState.STALLED or left <= 0:
+                    return
+                await _set_within(ended, min(left, LOOK_AGAIN_SECONDS))
+
+    @answering
     async def ListRuns(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.ListRunsRequest, context: Context
     ) -> workflow_pb2.ListRunsResponse:
@@ -151,20 +153,36 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
     ) -> AsyncIterator[workflow_pb2.GetHistoryResponse]:
         """A run's history, in pages."""
         record = await self._find(request.namespace, request.run, context)
-        first = request.first_index
-        while True:
-            events = await self._stores.runs.history(run_id=record.run_id, first=first, count=HISTORY_PAGE)
-            if events:
-                parsed = [history_pb2.Event.FromString(event) for event in events]
-                yield workflow_pb2.GetHistoryResponse(run_id=record.run_id, first_index=first, events=parsed)
-                first += len(events)
-                if parsed[-1].HasField("run_completed") or parsed[-1].HasField("run_failed"):
-                    return
-            elif not request.follow:
-                return
-            else:
-                await asyncio.sleep(FOLLOW_SECONDS)
+        try:
+            async for page in self._pages(record.run_id, request, context):
+                yield page
+        except StoreError as error:
+            await refuse_store(context, error)
 
+    async def _pages(
+        self, run_id: str, request: workflow_pb2.GetHistoryRequest, context: Context
+    ) -> AsyncIterator[workflow_pb2.GetHistoryResponse]:
+        first = request.first_index
+        with self._hub.following(run_id) as grew:
+            while True:
+                grew.clear()
+                events = await self._stores.runs.history(run_id=run_id, first=first, count=HISTORY_PAGE)
+                if events:
+                    parsed = [history_pb2.Event.FromString(event) for event in events]
+                    yield workflow_pb2.GetHistoryResponse(run_id=run_id, first_index=first, events=parsed)
+                    first += len(events)
+                    if parsed[-1].WhichOneof("kind") in CLOSING:
+                        return
+                elif not request.follow:
+                    return
+                elif self._hub.draining.is_set():
+                    message = "this coordinator is going: ask another"
+                    await refuse(context, grpc.StatusCode.UNAVAILABLE, "DRAINING", message)
+                else:
+                    # What another coordinator commits is not told here, and is seen a little later.
+                    await _set_within(grew, FOLLOW_SECONDS)
+
+    @answering
     async def SignalRun(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.SignalRunRequest, context: Context
     ) -> workflow_pb2.SignalRunResponse:
@@ -192,6 +210,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
                 await self._not_found(request.namespace, request.run, context)
         return workflow_pb2.SignalRunResponse(run_id=outcome.run_id)
 
+    @answering
     async def ResumeRun(  # noqa: N802  the rpc's name
         self, request: workflow_pb2.ResumeRunRequest, context: Context
     ) -> workflow_pb2.ResumeRunResponse:
@@ -255,6 +274,15 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             )
             await refuse(context, grpc.StatusCode.ALREADY_EXISTS, "WORKFLOW_ID_TAKEN", message)
         return workflow_pb2.StartRunResponse(run_id=outcome.run_id, started=False)
+
+    async def _require_room(self, context: Context) -> None:
+        """A store that is unsafe or nearly full takes nothing new; what it has goes on."""
+        health = self._stores.health
+        if health.unsafe:
+            await refuse(context, grpc.StatusCode.UNAVAILABLE, "STORE_UNSAFE", " ".join(health.unsafe))
+        if health.is_nearly_full:
+            message = "the store uses over 85 % of its maxmemory, so no run is started: give it more"
+            await refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "STORE_FULL", message)
 
     async def _require_worker(self, start: NewRun, handler: str, context: Context) -> None:
         served = await self._stores.sessions.served(namespace=start.namespace)
@@ -327,7 +355,13 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         return incarnation if session is None else session.hello.identity
 
 
-FOLLOW_SECONDS = 0.05
+FOLLOW_SECONDS = 0.5
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 def _brief(record: RunRecord) -> workflow_pb2.Run:

@@ -59,6 +59,7 @@ class StoreHealth:
     def __init__(self, flusher: Flusher) -> None:
         self._flusher = flusher
         self.unsafe: list[str] = []
+        self.is_nearly_full = False
 
     @property
     def problems(self) -> list[str]:
@@ -102,6 +103,7 @@ async def open_store(settings: StoreSettings) -> AsyncGenerator[Stores]:
         await _connected(flusher, settings.connect_seconds)
         await _follow(flusher, clock)
         await _check(guard, health, settings)
+        health.is_nearly_full = await guard.is_nearly_full()
         if health.unsafe:
             raise StoreUnsafeError(health.unsafe)
         tasks.append(asyncio.ensure_future(_keep(flusher, clock, guard, health, settings)))
@@ -166,6 +168,7 @@ async def _keep(
         await asyncio.sleep(TIME_SECONDS)
         try:
             await _follow(flusher, clock)
+            health.is_nearly_full = await guard.is_nearly_full()
             if loop.time() >= check_at:
                 check_at = loop.time() + GUARD_SECONDS
                 await _check(guard, health, settings)

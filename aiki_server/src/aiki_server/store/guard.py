@@ -6,6 +6,7 @@ with a sentence for each reason, unless the operator allows it in so many words.
 
 from __future__ import annotations
 
+import math
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 SCHEMA: Final = "1"
 REDIS_MIN: Final = (7, 0)
 VALKEY_MIN: Final = (7, 2)
+FULL_RATIO: Final = 0.85
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,16 @@ class Guard:
         """
         return problems_of(await self._facts(), self._durability)
 
+    async def is_nearly_full(self) -> bool:
+        """Whether it uses more than FULL_RATIO of its maxmemory, if it has one.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        text: bytes = await self._flusher.submit(("INFO", "memory"), replies.as_it_is)
+        info = _facts_of(text)
+        return int(info["used_memory"]) > FULL_RATIO * (int(info["maxmemory"]) or math.inf)
+
     async def claim(self) -> None:
         """Make sure that the store is this cluster's; a new one becomes it.
 
@@ -112,7 +124,7 @@ class Guard:
 
     async def _facts(self) -> Facts:
         text: bytes = await self._flusher.submit(("INFO",), replies.as_it_is)
-        info = dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
+        info = _facts_of(text)
         is_valkey = "valkey_version" in info
         return Facts(
             server="Valkey" if is_valkey else "Redis",
@@ -130,6 +142,10 @@ class Guard:
         except (StoreScriptError, StoreUnsafeError):
             return None
         return reply[1].decode() if reply else None
+
+
+def _facts_of(text: bytes) -> dict[str, str]:
+    return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
 
 
 def _version(text: str) -> tuple[int, ...]:

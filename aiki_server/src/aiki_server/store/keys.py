@@ -25,7 +25,11 @@ def tag(partition: int) -> str:
 
 
 def tag_of(run_id: str) -> str:
-    """The prefix of all keys of a run; the id is taken to be valid (see `is_run_id`)."""
+    """The prefix of all keys of a run; the id is taken to be valid (see `is_run_id`).
+
+    Raises:
+        ValueError: it is not even of the form.
+    """
     return "{aiki:" + run_id[: run_id.index("-")] + "}:"
 
 

@@ -62,8 +62,10 @@ class ListingStore:
             after = positions[-1]
         return found, _token(after) if after else ""
 
-    async def stalled(self, *, partition: int, namespace: str, workflow: str, version: str) -> list[str]:
-        """Run ids of the stalled runs of one workflow and version in a partition, at most 1,000."""
+    async def stalled(
+        self, *, partition: int, namespace: str, workflow: str, version: str
+    ) -> list[tuple[str, bytes]]:
+        """Run id and failure of the stalled runs of one workflow and version in a partition, at most 1,000."""
         key = keys.index(keys.tag(partition), namespace, "stalled")
         members: list[bytes] = await self._flusher.submit(
             ("ZRANGE", key, 0, STALLED_MAX - 1), replies.as_it_is
@@ -71,12 +73,17 @@ class ListingStore:
         run_ids = [member.decode() for member in members]
         asked = [
             self._flusher.submit(
-                ("HMGET", keys.run(run_id), "workflow", "version", "state"), replies.as_it_is
+                ("HMGET", keys.run(run_id), "workflow", "version", "state", "failure"), replies.as_it_is
             )
             for run_id in run_ids
         ]
         wanted = [workflow.encode(), version.encode(), b"stalled"]
-        return [run_id for run_id, future in zip(run_ids, asked, strict=True) if await future == wanted]
+        found: list[tuple[str, bytes]] = []
+        for run_id, future in zip(run_ids, asked, strict=True):
+            *what, failure = await future
+            if what == wanted:
+                found.append((run_id, failure or b""))
+        return found
 
     async def _newest(
         self, namespace: str, indexes: list[str], size: int, after: Position | None

@@ -30,8 +30,12 @@ READY_FIELD: Final = "m"
 class StreamReader:
     """Blocking reads of one coordinator. One call at a time; a failed one closes the reader: open another."""
 
-    def __init__(self, caller: Caller, coordinator_id: str, last_id: str) -> None:
+    def __init__(
+        self, caller: Caller, flusher: Flusher, client_id: int, coordinator_id: str, last_id: str
+    ) -> None:
         self._caller = caller
+        self._flusher = flusher
+        self._client_id = client_id
         self._coordinator_id = coordinator_id
         self._last_id = last_id
         self._groups: set[str] = set()
@@ -56,6 +60,10 @@ class StreamReader:
             self._groups.clear()
             return []
         return [hint for name, entries in reply or () for hint in _hints(name.decode(), entries)]
+
+    def interrupt(self) -> Future[bool]:
+        """Have a read that blocks return now, with nothing; false when it did not block (yet)."""
+        return self._flusher.submit(("CLIENT", "UNBLOCK", self._client_id), bool)
 
     async def read_messages(self, *, block_ms: int, count: int = 1000) -> list[bytes]:
         """What was published to this coordinator since the last call, or since the reader was opened.
@@ -142,7 +150,9 @@ class QueueStore:
             last = await caller.call(
                 "XREVRANGE", keys.coordinator_stream(coordinator_id), "+", "-", "COUNT", 1
             )
-            yield StreamReader(caller, coordinator_id, last[0][0].decode() if last else "0-0")
+            client_id: int = await caller.call("CLIENT", "ID")
+            last_id = last[0][0].decode() if last else "0-0"
+            yield StreamReader(caller, self._flusher, client_id, coordinator_id, last_id)
         finally:
             caller.connection.abort()
 

@@ -21,7 +21,9 @@ class SweepStore:
         self._flusher = flusher
         self._clock = clock
 
-    async def ready(self, *, partition: int, before_ms: int, count: int = 100) -> list[ReadyEntry]:
+    async def ready(
+        self, *, partition: int, before_ms: int, skip: int = 0, count: int = 100
+    ) -> list[ReadyEntry]:
         """Entries last hinted before *before_ms*, oldest first; those that are about nothing are removed."""
         prefix = keys.tag(partition)
         command = (
@@ -31,7 +33,7 @@ class SweepStore:
             f"({before_ms}",
             "BYSCORE",
             "LIMIT",
-            0,
+            skip,
             count,
             "WITHSCORES",
         )

@@ -58,6 +58,18 @@ class TaskStore:
 
         return self._flusher.submit(command, decode)
 
+    def spec(self, *, run_id: str, address: str) -> Future[tuple[bytes, int] | None]:
+        """The spec of an open task and the number of its attempt now, from 1; None when it is over."""
+
+        def decode(reply: list[bytes | None]) -> tuple[bytes, int] | None:
+            spec, record = reply
+            if spec is None or record is None:
+                return None
+            return spec, replies.task_record(address, record, None).attempts_made + 1
+
+        command = ("HMGET", keys.tasks(run_id), f"spec:{address}", f"task:{address}")
+        return self._flusher.submit(command, decode)
+
     def start(self, *, token: LeaseToken) -> Future[bool]:
         """Record that the attempt has begun; false when the lease is over."""
         command = script("start_task").command(

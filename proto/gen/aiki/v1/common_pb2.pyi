@@ -135,6 +135,7 @@ class Failure(_message.Message):
     DETAILS_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    BUILD_ID_FIELD_NUMBER: _builtins.int
     kind: Global___FailureKind.ValueType
     """What kind of failure it was."""
     type: _builtins.str
@@ -145,6 +146,8 @@ class Failure(_message.Message):
     """The formatted traceback, for people; may be empty."""
     attempts: _builtins.int
     """Attempts made, when a task failed."""
+    build_id: _builtins.str
+    """The build of the worker whose code could not go on, when a run stalled: another build tries again."""
     @_builtins.property
     def details(self) -> Global___Payload:
         """The exception's own attributes as a JSON object; absent when they cannot be encoded."""
@@ -163,10 +166,11 @@ class Failure(_message.Message):
         details: Global___Payload | None = ...,
         cause: Global___Failure | None = ...,
         attempts: _builtins.int = ...,
+        build_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "details", b"details"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cause", b"cause", "details", b"details", "kind", b"kind", "message", b"message", "traceback", b"traceback", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "build_id", b"build_id", "cause", b"cause", "details", b"details", "kind", b"kind", "message", b"message", "traceback", b"traceback", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
