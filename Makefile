@@ -48,11 +48,11 @@ bench: $(STAMP) ## measure throughput and latency on this machine
 
 .PHONY: test
 test: $(STAMP) ## run the test suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore=tests/system
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: test-system
-test-system: $(STAMP) ## run the tests of real processes; not all of them pass yet
-	$(BIN)/python -m pytest -n 2 --dist worksteal tests/system
+.PHONY: test-campaign
+test-campaign: $(STAMP) ## explore the model of the protocol, and kill processes, for much longer
+	AIKI_CAMPAIGN=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/model tests/system/test_chaos.py
 
 .PHONY: check
 check: lint format-check types imports buf protos-check ## run every check that is not a test

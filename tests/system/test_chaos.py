@@ -1,6 +1,7 @@
 """kill -9 of workers, coordinators and the store at random points of running fan-outs."""
 
 import asyncio
+import os
 import random
 import socket
 from collections import Counter
@@ -17,7 +18,7 @@ from aiki_workflow import events
 from examples.local_cluster import LocalCluster
 from tests.system.chaos_workflows import expected, storm
 
-ROUNDS = 20
+ROUNDS = 500 if os.environ.get("AIKI_CAMPAIGN") else 20
 RUNS = 4
 KILLS = 3
 LEASE_TTL = "1s"
