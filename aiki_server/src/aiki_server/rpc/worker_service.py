@@ -30,6 +30,8 @@ from aiki_server.store.errors import StoreError, StoreScriptError
 
 REVISION = 1
 HISTORY_PAGE_EVENTS = 1000
+COMMIT_EVENTS_MAX = 1000
+"""Commands and notes; what is drained besides is bounded by the script."""
 log = structlog.get_logger(__name__)
 Message = worker_pb2.CoordinatorMessage
 Context = grpc.aio.ServicerContext[worker_pb2.SessionRequest, worker_pb2.SessionResponse]
@@ -203,6 +205,9 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         session.send(Message(renewed=renewed))
 
     def _commit(self, session: WorkerSession, commit: worker_pb2.Commit) -> None:
+        if len(commit.events) > COMMIT_EVENTS_MAX:
+            self._invalid(session, commit, f"a commit takes {COMMIT_EVENTS_MAX} events at most: cut it")
+            return
         effects = effects_of(commit)
         if commit.HasField("stall"):
             commit.stall.build_id = session.hello.build_id
@@ -226,11 +231,14 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     def _not_committed(self, session: WorkerSession, commit: worker_pb2.Commit, error: StoreError) -> None:
         """What the store will never take is told; what it could not take now is sent again after a resume."""
         if isinstance(error, StoreScriptError):
-            result = worker_pb2.CommitResult(lease=commit.lease, number=commit.number)
-            result.error.CopyFrom(status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_COMMIT", str(error)))
-            session.send(Message(commit_result=result))
+            self._invalid(session, commit, str(error))
         else:
             session.end()
+
+    def _invalid(self, session: WorkerSession, commit: worker_pb2.Commit, reason: str) -> None:
+        result = worker_pb2.CommitResult(lease=commit.lease, number=commit.number)
+        result.error.CopyFrom(status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_COMMIT", reason))
+        session.send(Message(commit_result=result))
 
     def _committed(
         self,
