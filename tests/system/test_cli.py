@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -61,6 +62,7 @@ def test_a_failed_run(aiki: Aiki) -> None:
     assert people.returncode == 1
     assert people.stdout == ""
     assert "failed: OutOfStock: no tea left" in people.stderr
+    assert "Traceback" not in people.stderr
     assert failed["state"] == "failed"
     assert isinstance(failed["failure"], dict)
     assert failed["failure"]["type"] == "OutOfStock"
@@ -152,19 +154,75 @@ def test_runs_that_are_not_there(command: str, aiki: Aiki) -> None:
     assert missing.stderr == "aiki: run 'no-such-run' not found in namespace 'default'\n"
 
 
-def test_a_worker_whose_module_does_not_import(cluster: LocalCluster) -> None:
-    """It says which, and what to do."""
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "ModuleNotFoundError: No module named 'shop'."),
+        ("order = (", "SyntaxError: '(' was never closed (shop.py, line 1)."),
+        ("import sys\nimport no_such_part", "No module named 'no_such_part'"),
+        ("def price():\n    return 1 / 0\nprice()", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("price = 1", "shop: no workflow and no task found."),
+    ],
+)
+def test_a_worker_whose_module_cannot_be_served(text: str | None, told: str, tmp_path: Path) -> None:
+    """It says which, why and where, and what to do, in one line."""
+    if text is not None:
+        (tmp_path / "shop.py").write_text(text, encoding="utf-8")
+
     finished = subprocess.run(
-        [sys.executable, "-m", "aiki_worker", "no_such_shop", "--address", cluster.address],
+        [sys.executable, "-m", "aiki_worker", "shop"],
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=50,
         check=False,
     )
 
-    assert finished.returncode != 0
-    assert "module 'no_such_shop' cannot be imported" in finished.stderr
-    assert "Traceback" not in finished.stderr
+    assert (finished.returncode, finished.stdout, finished.stderr.count("\n")) == (1, "", 1)
+    assert told in finished.stderr
+    if text is not None and "\n" in text:
+        assert f"(raised in {tmp_path / 'shop.py'}, line 2)" in finished.stderr
+
+
+def test_a_worker_that_is_given_a_file(tmp_path: Path) -> None:
+    """A path is no name of a module, and is told so."""
+    (tmp_path / "shop.py").touch()
+
+    finished = subprocess.run(
+        [sys.executable, "-m", "aiki_worker", "./shop.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+    assert (finished.returncode, finished.stderr.count("\n")) == (1, 1)
+    assert "it is a path, or a relative name. Name it as Python imports it" in finished.stderr
+
+
+def test_what_a_run_waits_for(aiki: Aiki) -> None:
+    """A timer with its times, or a signal; in the table and in the document."""
+    napping = str(aiki.json("start", "doze", '"1h"')["run_id"])
+    asking = str(aiki.json("start", "ask", '"may I?"')["run_id"])
+    assert aiki("wait", asking, "--timeout", "500ms").returncode == 124
+
+    assert "timer sleep/3600000ms/1, since " in aiki("show", napping).stdout
+    assert str(aiki.json("show", asking)["waiting_for"]).startswith("a signal, since ")
+
+
+def test_output_into_a_closed_pipe(aiki: Aiki) -> None:
+    """Whoever reads may stop reading: no complaint."""
+    run_id = str(aiki.json("start", "doze", '"0s"', "--wait")["run_id"])
+    for arguments in (["show", run_id], ["list"], ["history", run_id, "--json"], ["wait", run_id]):
+        command = [*AIKI, "run", *arguments, "--address", aiki.address]
+        writing = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert writing.stdout is not None
+        writing.stdout.close()
+        _, told = writing.communicate(timeout=50)
+
+        assert (writing.returncode, told) == (1, "")
 
 
 def test_interrupted_waiting(aiki: Aiki) -> None:

@@ -14,6 +14,22 @@ from examples.local_cluster import LocalCluster
 from tests.support.waiting import eventually
 from tests.system.chaos_workflows import expected, storm
 
+SLEEPER = """
+import aiki_sdk
+
+@aiki_sdk.task
+async def say() -> None:
+    print("started", flush=True)
+
+@aiki_sdk.workflow(version="1")
+async def hello() -> None:
+    await say()
+    await aiki_sdk.sleep("1h")
+
+aiki_sdk.run(hello)
+"""
+# The coordinator, the guardian of its store, the store, the worker.
+FAMILY = 4
 DEV = [sys.executable, "-m", "aiki_server", "dev", "tests.system.slow_workflows", "--listen", "127.0.0.1:0"]
 
 
@@ -35,7 +51,7 @@ async def test_interrupted_dev_leaves_no_process(times: int, tmp_path: Path) -> 
     process, ready = _start_dev(tmp_path)
 
     async def is_ready() -> bool:
-        return ready.exists() and len(psutil.Process(process.pid).children(recursive=True)) >= 2
+        return ready.exists() and len(psutil.Process(process.pid).children(recursive=True)) >= FAMILY
 
     await eventually(is_ready, "aiki dev is up")
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
@@ -52,7 +68,7 @@ async def test_killed_dev_leaves_no_process(tmp_path: Path) -> None:
     process, ready = _start_dev(tmp_path)
 
     async def is_ready() -> bool:
-        return ready.exists() and len(psutil.Process(process.pid).children(recursive=True)) >= 2
+        return ready.exists() and len(psutil.Process(process.pid).children(recursive=True)) >= FAMILY
 
     await eventually(is_ready, "aiki dev is up")
     children = psutil.Process(process.pid).children(recursive=True)
@@ -60,6 +76,25 @@ async def test_killed_dev_leaves_no_process(tmp_path: Path) -> None:
     process.wait()
 
     await eventually(lambda: _is_gone(children), f"{children} are gone")
+
+
+def test_interrupted_program_says_little(tmp_path: Path) -> None:
+    """Where `aiki_sdk.run` was called is told, and not where its loop was."""
+    program = tmp_path / "sleeper.py"
+    program.write_text(SLEEPER, encoding="utf-8")
+    process = subprocess.Popen(
+        [sys.executable, str(program)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+
+    assert process.returncode in {-signal.SIGINT, 130}
+    assert told.count("Traceback") == 1
+    assert told.endswith("KeyboardInterrupt\n")
+    assert "asyncio" not in told
 
 
 async def test_terminated_worker_hands_its_runs_back(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Invariant: when the call is over, however it ends, so is everything it started.
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -52,16 +53,18 @@ def run(workflow: Workflow[Any, R], /, *args: Any, **kwargs: Any) -> R:
     _refuse_missing_parts()
     has_own_data = "data" in workflow.arguments.signature.parameters
     data = None if has_own_data else kwargs.pop("data", None)
-    with TemporaryDirectory(prefix="aiki-", ignore_cleanup_errors=True) as scratch:
-        folder = Path(scratch) / "data" if data is None else Path(str(data))
-        with _coordinator(folder, Path(scratch) / "ready") as address, asyncio.Runner() as runner:
-            return runner.run(_run(address, workflow, args, kwargs))
+    try:
+        with TemporaryDirectory(prefix="aiki-", ignore_cleanup_errors=True) as scratch:
+            folder = Path(scratch) / "data" if data is None else Path(str(data))
+            with _coordinator(folder, Path(scratch) / "ready") as address, asyncio.Runner() as runner:
+                return runner.run(_run(address, workflow, args, kwargs))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None  # Where the loop was then helps nobody.
 
 
 async def _run(
     address: str, workflow: Workflow[..., R], args: Sequence[object], kwargs: Mapping[str, object]
 ) -> R:
-    asyncio.get_running_loop().set_exception_handler(_tell_unless_noise)
     async with Client.connect(address, namespace="default") as client:
         return await _beside_worker(_start_and_wait(client, workflow, args, kwargs), address, workflow)
 
@@ -101,8 +104,10 @@ def _coordinator(data: Path, ready_file: Path) -> Generator[str, None, None]:
     """A coordinator with an embedded store; its address."""
     process = subprocess.Popen(  # noqa: S603  our own module
         [
-            *(sys.executable, "-m", "aiki_server", "server", "--exit-with-parent"),
-            *("--data", str(data), "--listen", "127.0.0.1:0", "--ready-file", str(ready_file)),
+            *(sys.executable, "-m", "aiki_server", "server", "--parent", str(os.getpid())),
+            # No store: the embedded one, whatever aiki.toml and the environment say.
+            *("--store", "", "--data", str(data)),
+            *("--listen", "127.0.0.1:0", "--ready-file", str(ready_file)),
         ],
         stdin=subprocess.DEVNULL,
         stdout=2,  # Whatever it says is a log; stdout is the program's.
@@ -135,12 +140,6 @@ def _address(process: "subprocess.Popen[bytes]", ready_file: Path) -> str:
             )
         time.sleep(POLL_SECONDS)
     raise EmbeddedEngineStartError(f"the embedded engine was not ready within {START_SECONDS_MAX:g} s")
-
-
-def _tell_unless_noise(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """One poller of grpc serves the loops of client and worker, and stumbles over the one that closes first."""
-    if "PollerCompletionQueue" not in str(context.get("handle")):
-        loop.default_exception_handler(context)
 
 
 def _refuse_missing_parts() -> None:

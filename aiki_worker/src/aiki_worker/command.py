@@ -7,17 +7,21 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Final
 
 import click
 
 from aiki_task.errors import AikiError
+from aiki_worker.errors import ModuleImportError
 
 SWITCH_SECONDS: Final = 0.0005
 """How long a thread may keep the interpreter while the other waits: the session must not lag behind."""
 COLLECTOR_THRESHOLDS: Final = (20_000, 20, 50)
 PARENT_POLL_SECONDS: Final = 0.25
+# Packages whose frames tell an author nothing.
+NOT_THEIRS: Final = frozenset({"aiki_sdk", "aiki_task", "aiki_worker", "aiki_workflow", "importlib"})
 
 
 @click.command()
@@ -34,24 +38,27 @@ PARENT_POLL_SECONDS: Final = 0.25
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 @click.option("--log-format", type=click.Choice(["text", "json"]))
 @click.option("--exit-with-parent", is_flag=True, help="End when the parent process does (not on Windows).")
+# The same, for a parent that may be gone before we can ask who it is.
+@click.option("--parent", type=int, hidden=True)
 def worker(
     modules: tuple[str, ...],
     *,
     address: tuple[str, ...],
     queues: tuple[str, ...],
     exit_with_parent: bool,
+    parent: int | None,
     **options: str | int | None,
 ) -> None:
     """Serve the workflows and tasks of MODULES until stopped.
 
     Ctrl-C or SIGTERM once drains, twice stops at once.
     """
-    if exit_with_parent:
-        _exit_with_parent()
+    if exit_with_parent or parent is not None:
+        _exit_with(parent or os.getppid())
     try:
         _serve(modules, address=",".join(address) or None, queues=queues or None, **options)
     except AikiError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(f"{error}{_place_of(error)}") from error
 
 
 def _serve(modules: tuple[str, ...], **options: object) -> None:
@@ -93,9 +100,19 @@ def _stop_on_signals(drain: Callable[[], None]) -> None:
             signal.signal(getattr(signal, name), on_signal)
 
 
-def _exit_with_parent() -> None:
-    parent = os.getppid()
+def _place_of(error: AikiError) -> str:
+    """Where in an author's module it was raised, if that is why it cannot be imported."""
+    if not isinstance(error, ModuleImportError) or error.__cause__ is None:
+        return ""
+    frames = [
+        f" (raised in {frame.f_code.co_filename}, line {line})"
+        for frame, line in traceback.walk_tb(error.__cause__.__traceback__)
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in NOT_THEIRS
+    ]
+    return frames[-1] if frames else ""
 
+
+def _exit_with(parent: int) -> None:
     def watch() -> None:
         waiting = threading.Event()
         while os.getppid() == parent:

@@ -78,6 +78,8 @@ def build_id(modules: Iterable[str]) -> str:
 
 
 def _import(name: str) -> ModuleType:
+    if name.startswith("."):
+        raise ModuleImportError(name, ImportError("it is a path, or a relative name"))
     # As `python -m` does it: what is in this folder can be imported.
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))

@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
-import tomllib
-from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
@@ -22,12 +19,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from aiki_client.settings import load_settings as load_client_settings
+from aiki_client.settings import load_settings as load_client_settings, problems, read_section
 from aiki_task.durations import Duration, parse
 from aiki_worker.errors import WorkerSettingsError
 
-FILE: Final = "aiki.toml"
-FILE_VARIABLE: Final = "AIKI_CONFIG"
 SECTION: Final = "worker"
 
 
@@ -50,7 +45,7 @@ class WorkerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AIKI_WORKER_", extra="forbid", frozen=True)
 
     address: str = Field(default_factory=lambda: load_client_settings().address)
-    namespace: str = Field(default_factory=lambda: load_client_settings().namespace)
+    namespace: str = Field(default_factory=lambda: load_client_settings().namespace, min_length=1)
     queues: Annotated[tuple[str, ...], NoDecode] = ("default",)
     slots: int = Field(default=100, ge=1, le=100_000)
     runs: int | None = Field(default=None, ge=0)
@@ -66,6 +61,13 @@ class WorkerSettings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("queues")
+    @classmethod
+    def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or not all(value):
+            raise ValueError("a queue has a name: write one, such as default")
+        return value
 
     @field_validator("grace", mode="before")
     @classmethod
@@ -96,7 +98,7 @@ class WorkerSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is pydantic's
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = InitSettingsSource(settings_cls, init_kwargs=dict(_read_section()))
+        file = InitSettingsSource(settings_cls, init_kwargs=dict(read_section(SECTION, WorkerSettingsError)))
         return init_settings, env_settings, file
 
 
@@ -111,22 +113,4 @@ def load_settings(**given: object) -> WorkerSettings:
     try:
         return WorkerSettings(**values)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        known = ", ".join(WorkerSettings.model_fields)
-        raise WorkerSettingsError(f"worker settings are wrong ({told}): known ones are {known}") from error
-
-
-def _read_section() -> Mapping[str, Any]:
-    """The `[worker]` table of `aiki.toml` in this folder, or of the file that AIKI_CONFIG names."""
-    named = os.environ.get(FILE_VARIABLE)
-    path = Path(named or FILE)
-    if named is None and not path.exists():
-        return {}
-    try:
-        with path.open("rb") as file:
-            section: object = tomllib.load(file).get(SECTION, {})
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise WorkerSettingsError(f"{path} cannot be read: {error}") from error
-    if not isinstance(section, dict):
-        raise WorkerSettingsError(f"{path}: [{SECTION}] must be a table of settings")
-    return cast("dict[str, Any]", section)
+        raise WorkerSettingsError(f"worker settings are wrong: {problems(error, WorkerSettings)}") from error

@@ -1,16 +1,40 @@
 """The command line is read strictly, and broken plug-ins are named."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
+from io import StringIO
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from aiki_client.cli import program
+from aiki_client import RunState, RunView
+from aiki_client.cli import output, program
 from aiki_client.cli.program import main
 
 Aiki = Callable[..., int]
+FULL = Path("/dev/full")
+RUN = RunView(
+    namespace="default",
+    run_id="16384-0123456789abcdef0123",
+    workflow_id="purchase-0123456789abcdef0123456789abcdef",
+    workflow="purchase",
+    version="1",
+    queue="default",
+    state=RunState.WAITING,
+    start_time=datetime(2026, 1, 2, tzinfo=UTC),
+    close_time=None,
+    history_length=3,
+    output=None,
+    failure=None,
+    worker="",
+    waiting_for="",
+    tasks=(),
+)
 
 
 @pytest.fixture
@@ -109,3 +133,37 @@ def test_json_arguments_are_json(aiki: Aiki) -> None:
     assert (
         aiki("run", "start", "purchase", value, "--keyword", "by", '"ada"', "--address", "127.0.0.1:1") == 3
     )
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no full device")
+def test_output_that_cannot_be_written() -> None:
+    """A full disk is one sentence and status 1."""
+    program = "import sys; from aiki_client.cli import main; sys.exit(main())"
+    with FULL.open("w", encoding="utf-8") as full:
+        finished = subprocess.run(
+            [sys.executable, "-c", program, "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert finished.returncode == 1
+    assert finished.stderr == "aiki: the output cannot be written: No space left on device\n"
+
+
+def test_closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then Python has no stdout at all; what is printed goes nowhere."""
+    monkeypatch.setattr(sys, "stdout", None)
+
+    output.console().print("nobody reads this")
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_ids_stay_whole_in_narrow_terminals(columns: int) -> None:
+    """They are there to be copied."""
+    printed = StringIO()
+    Console(file=printed, width=columns).print(output.runs_table([RUN]))
+
+    assert RUN.run_id in printed.getvalue()
+    assert "waiting" in printed.getvalue()

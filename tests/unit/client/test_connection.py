@@ -1,5 +1,6 @@
 """Addresses are read strictly; silence becomes one sentence."""
 
+import asyncio
 import socket
 from datetime import timedelta
 
@@ -61,6 +62,27 @@ async def test_silence_is_told_apart_from_refusal(monkeypatch: pytest.MonkeyPatc
                 raise AssertionError("nobody answers there")
 
     assert refused.value.reasons.keys() == {address}
+
+
+async def test_a_host_that_is_no_coordinator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A web server, or a name that nobody has: said in words, not in gRPC's."""
+    monkeypatch.setattr(connection, "CONNECT_PATIENCE", timedelta(seconds=1))
+
+    async def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as web:
+        address = f"127.0.0.1:{web.sockets[0].getsockname()[1]}"
+        with pytest.raises(CoordinatorUnavailableError) as refused:
+            async with Client.connect(address):
+                raise AssertionError("it speaks another language")
+    assert refused.value.reasons == {address: "what listens there is no coordinator"}
+
+    with pytest.raises(CoordinatorUnavailableError) as unknown:
+        async with Client.connect("no-such-host.invalid:1"):
+            raise AssertionError("there is no such host")
+    assert unknown.value.reasons == {"no-such-host.invalid:1": "no host of this name is known"}
 
 
 async def test_a_client_that_was_not_entered_says_so() -> None:

@@ -49,7 +49,9 @@ def test_another_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[client]\nadress = 'typo:1'", "adress"),
+        ("[client]\nadress = 'typo:1'", r"adress: there is no such setting \(known are address, namespace\)"),
+        ("[cilent]\naddress = 'typo:1'", r"\[cilent\] is unknown"),
+        ("[client]\nnamespace = ''", "namespace"),
         ("[client]\naddress = 7", "address"),
         ("client = 7", "must be a table"),
         ("[client", "cannot be read"),
@@ -60,6 +62,14 @@ def test_a_wrong_file_is_an_error(folder: Path, text: str, told: str) -> None:
     (folder / "aiki.toml").write_text(text, encoding="utf-8")
 
     with pytest.raises(SettingsError, match=told):
+        load_settings()
+
+
+def test_a_file_that_is_no_text(folder: Path) -> None:
+    """As one that is no TOML."""
+    (folder / "aiki.toml").write_bytes(b"\xff\xfe")
+
+    with pytest.raises(SettingsError, match=r"aiki\.toml cannot be read"):
         load_settings()
 
 

@@ -111,7 +111,7 @@ class Client:
                 *require_worker* is set. Without it the run waits for one.
             WorkflowIdTaken: the workflow id is in use.
         """
-        given = ValueCodec(Any, f"the arguments of workflow {workflow!r}")
+        given = ValueCodec(Any, f"the input of workflow {workflow!r}")
         run_id, workflow_id = await self._start(
             workflow_pb2.StartRunRequest(
                 workflow=workflow,

@@ -5,6 +5,7 @@ Invariant: the exit status says how it went (see `aiki_client.cli.program`), wit
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,7 @@ from aiki_client.cli.output import (
     runs_table,
 )
 from aiki_client.cli.program import FAILED, OK, STALLED
+from aiki_client.cli.waits import waits_for
 from aiki_client.client import Client
 from aiki_client.runs import Run
 from aiki_client.views import RunState, RunView
@@ -95,7 +97,7 @@ def show(id_: str, as_json: bool, address: str | None, namespace: str | None) ->
     """Show one run: its state, what it waits for, its open tasks."""
 
     async def act(client: Client) -> int:
-        view = await (await client.find(id_)).describe()
+        view = await _described(await client.find(id_))
         if as_json:
             print_json(view)
         else:
@@ -220,6 +222,14 @@ def signal(
     return with_client(act, address=address, namespace=namespace)
 
 
+async def _described(found: Run[Any]) -> RunView:
+    """A run, with what it waits for when the coordinator does not say."""
+    view = await found.describe()
+    if view.state is not RunState.WAITING or view.waiting_for or view.tasks:
+        return view
+    return replace(view, waiting_for=waits_for([event async for event in found.history()]))
+
+
 async def _first(client: Client, workflow: str, states: Sequence[RunState], limit: int) -> list[RunView]:
     views: list[RunView] = []
     async with aclosing(client.list(workflow=workflow, states=states)) as listing:
@@ -249,6 +259,7 @@ def _print_outcome(view: RunView, *, as_json: bool) -> int:
     if not as_json and view.failure is not None:
         to = console(stderr=True)
         to.print(f"run {escape(view.run_id)} {view.state.value}: {escape(named(view.failure))}")
-        if view.failure.traceback:
+        # A run fails by what it raised on purpose; what stalls it is a bug, to be looked at.
+        if view.state is RunState.STALLED and view.failure.traceback:
             to.print(escape(view.failure.traceback.rstrip()), style="dim")
     return STALLED if view.state is RunState.STALLED else FAILED

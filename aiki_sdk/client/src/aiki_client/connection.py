@@ -17,6 +17,7 @@ import grpc.aio
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from aiki.v1 import workflow_pb2, workflow_pb2_grpc
+from aiki_client import poller
 from aiki_client.errors import CoordinatorUnavailableError, SettingsError, error_info, from_rpc
 
 Request = TypeVar("Request")
@@ -41,6 +42,12 @@ OPTIONS: Final = (
 HEALTH: Final = "/grpc.health.v1.Health/Check"
 # What gRPC puts before and after the words that help.
 NOISE: Final = re.compile(r"^.*last error: \w+: |^.*Failed to connect to remote host: |\s*\(\d+\)$")
+# What gRPC says at length of hosts that are no coordinators.
+MEANINGS: Final = {
+    "lookup failed": "no host of this name is known",
+    "Failed parsing HTTP/2": "what listens there is no coordinator",
+    "receiving SETTINGS frame": "what listens there does not answer",
+}
 
 
 class NotNowError(Exception):
@@ -70,6 +77,7 @@ class Connection:
         self._current = 0
 
     async def __aenter__(self) -> Self:
+        poller.be_quiet()
         for address in self.addresses:
             channel = grpc.aio.insecure_channel(address, options=OPTIONS)
             stub = workflow_pb2_grpc.WorkflowServiceStub(channel)
@@ -216,6 +224,9 @@ def _reason(error: grpc.aio.AioRpcError) -> str:
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "no answer in time"
     told = error.details() or error.code().name
+    for sign, meaning in MEANINGS.items():
+        if sign in told:
+            return meaning
     shorter = NOISE.sub("", told)
     while shorter != told:
         told, shorter = shorter, NOISE.sub("", shorter)

@@ -222,7 +222,8 @@ def from_rpc(error: grpc.aio.AioRpcError) -> AikiError:
     if info is None:
         if error.code() is grpc.StatusCode.UNIMPLEMENTED:
             return RevisionError(
-                f"the coordinator does not know this request ({message}): upgrade it, or use an older client"
+                f"what answers does not know this request ({message}): upgrade the coordinator, "
+                "or correct the address if it is none"
             )
         return RefusedError(f"the coordinator answered {error.code().name}: {message}")
     if info.reason == "PAYLOAD_TOO_LARGE":

@@ -7,9 +7,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -18,10 +18,16 @@ from pydantic_settings import (
 )
 
 from aiki_client.errors import SettingsError
+from aiki_task.errors import AikiError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 FILE: Final = "aiki.toml"
 FILE_VARIABLE: Final = "AIKI_CONFIG"
 SECTION: Final = "client"
+# Every table of the file.
+SECTIONS: Final = frozenset({"client", "server", "worker"})
 
 
 class ClientSettings(BaseSettings):
@@ -31,7 +37,7 @@ class ClientSettings(BaseSettings):
 
     # `host:port`; several with commas.
     address: str = "localhost:7700"
-    namespace: str = "default"
+    namespace: str = Field(default="default", min_length=1)
 
     @classmethod
     def settings_customise_sources(
@@ -42,7 +48,7 @@ class ClientSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the base's shape
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        file = InitSettingsSource(settings_cls, init_kwargs=dict(_read_section()))
+        file = InitSettingsSource(settings_cls, init_kwargs=dict(read_section(SECTION, SettingsError)))
         return init_settings, env_settings, file
 
 
@@ -56,22 +62,41 @@ def load_settings(**given: str | None) -> ClientSettings:
     try:
         return ClientSettings(**values)
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        known = ", ".join(ClientSettings.model_fields)
-        raise SettingsError(f"client settings are wrong ({told}): known ones are {known}") from error
+        raise SettingsError(f"client settings are wrong: {problems(error, ClientSettings)}") from error
 
 
-def _read_section() -> Mapping[str, Any]:
-    """The `[client]` table of `aiki.toml` in this folder, or of the file that AIKI_CONFIG names."""
+def problems(error: ValidationError, settings: type[BaseSettings]) -> str:
+    """What is wrong with the values of *settings*, in one line."""
+    told = [f"{'.'.join(map(str, item['loc']))}: {_problem(item)}" for item in error.errors()]
+    is_unknown = any(item["type"] == "extra_forbidden" for item in error.errors())
+    known = f" (known are {', '.join(settings.model_fields)})" if is_unknown else ""
+    return "; ".join(told) + known
+
+
+def read_section(section: str, refusal: type[AikiError]) -> Mapping[str, Any]:
+    """A table of `aiki.toml` in this folder, or of the file that AIKI_CONFIG names.
+
+    Raises:
+        AikiError: *refusal*: the file cannot be read, or is none of ours.
+    """
     named = os.environ.get(FILE_VARIABLE)
     path = Path(named or FILE)
     if named is None and not path.exists():
         return {}
     try:
-        with path.open("rb") as file:
-            section: object = tomllib.load(file).get(SECTION, {})
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}") from error
-    if not isinstance(section, dict):
-        raise SettingsError(f"{path}: [{SECTION}] must be a table of settings")
-    return cast("dict[str, Any]", section)
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise refusal(f"{path} cannot be read: {error}") from error
+    unknown = ", ".join(f"[{name}]" for name in tables if name not in SECTIONS)
+    if unknown:
+        raise refusal(f"{path}: {unknown} is unknown: the tables are [client], [server] and [worker]")
+    found: object = tables.get(section, {})
+    if not isinstance(found, dict):
+        raise refusal(f"{path}: [{section}] must be a table of settings")
+    return cast("dict[str, Any]", found)
+
+
+def _problem(item: "ErrorDetails") -> str:
+    if item["type"] == "extra_forbidden":
+        return "there is no such setting"
+    return item["msg"].removeprefix("Value error, ").rstrip(".")

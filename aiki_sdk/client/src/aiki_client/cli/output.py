@@ -35,7 +35,8 @@ VALUE_CHARACTERS_MAX: Final = 120
 
 def console(*, stderr: bool = False) -> Console:
     """Where people read; as wide as a table needs when it is no terminal."""
-    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    stream = sys.stderr if stderr else sys.stdout
+    is_terminal = stream is not None and stream.isatty()  # None: it was closed before we began
     return Console(
         stderr=stderr, width=None if is_terminal else PIPED_COLUMNS, highlight=False, soft_wrap=True
     )
@@ -71,9 +72,7 @@ def plain_event(index: int, event: events.Event) -> dict[str, object]:
 
 def runs_table(runs: Iterable[RunView]) -> Table:
     """A listing."""
-    table = Table(box=None, header_style="bold")
-    for column in ("RUN", "WORKFLOW ID", "WORKFLOW", "STATE", "STARTED", "TOOK"):
-        table.add_column(column, overflow="fold")
+    table = _table("RUN", "WORKFLOW ID", "WORKFLOW", "STATE", "STARTED", "TOOK")
     for run in runs:
         table.add_row(
             run.run_id,
@@ -140,9 +139,7 @@ def named(failure: FailureInfo) -> str:
 
 
 def _tasks_table(tasks: Iterable[TaskView]) -> Table:
-    table = Table(box=None, header_style="bold")
-    for column in ("TASK", "STATE", "ATTEMPT", "WORKER", "SINCE", "LAST FAILURE"):
-        table.add_column(column, overflow="fold")
+    table = _table("TASK", "STATE", "ATTEMPT", "WORKER", "SINCE", "LAST FAILURE")
     for task in tasks:
         table.add_row(
             escape(task.address),
@@ -152,6 +149,14 @@ def _tasks_table(tasks: Iterable[TaskView]) -> Table:
             f"{task.since.astimezone():%H:%M:%S}" if task.since else "",
             escape(named(task.last_failure)) if task.last_failure else "",
         )
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """What is copied from it, the first column, stays on one line however narrow the terminal is."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in {columns[0], "STATE"})
     return table
 
 

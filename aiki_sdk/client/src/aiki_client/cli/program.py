@@ -76,6 +76,8 @@ def main() -> int:
     """Run `aiki`; returns the exit status."""
     try:
         status: object = aiki.main(prog_name="aiki", standalone_mode=False)
+        if sys.stdout is not None:  # None: it was closed before we began.
+            sys.stdout.flush()
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
@@ -84,18 +86,26 @@ def main() -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; without this the interpreter complains at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # Whoever read it has gone.
         return FAILED
     except AikiError as error:
         click.echo(f"aiki: {error}", err=True)
         return exit_status(error)
+    except OSError as error:
+        _drop_output()
+        click.echo(f"aiki: the output cannot be written: {error.strerror}", err=True)
+        return FAILED
     return status if isinstance(status, int) else OK
 
 
 def exit_status(error: AikiError) -> int:
     """The exit status that says what kind of error it was."""
     return next((status for kind, status in STATUS if isinstance(error, kind)), FAILED)
+
+
+def _drop_output() -> None:
+    """Without this the interpreter complains at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _load(point: EntryPoint) -> click.Command:
