@@ -1,7 +1,7 @@
 """A small cluster of real processes on this machine, for the demo, the benchmark and the tests.
 
 Every process it starts ends with it: stopped in order on a clean exit, and through
-`--exit-with-parent` when this process itself is killed.
+`--parent` when this process itself is killed.
 """
 
 import json
@@ -55,7 +55,7 @@ class LocalCluster:
         ready_file.unlink(missing_ok=True)
         store = () if "--store" in options else ("--data", str(self.folder / "data"))
         command = ("-m", "aiki_server", "server", "--listen", listen, "--lease-ttl", self.lease_ttl, *store)
-        self._spawn(name, [*command, "--ready-file", str(ready_file), "--exit-with-parent", *options])
+        self._spawn(name, [*command, "--ready-file", str(ready_file), *options])
         address: str = json.loads(self._wait_for_file(name, ready_file))["address"]
         self.address = self.address or address
         return address
@@ -71,7 +71,7 @@ class LocalCluster:
     ) -> None:
         """Start a worker that serves *module*; it connects on its own."""
         command = ["-m", "aiki_worker", module, "--address", self.address, "--identity", name]
-        self._spawn(name, [*command, "--slots", str(slots), "--exit-with-parent", *options], environment)
+        self._spawn(name, [*command, "--slots", str(slots), *options], environment)
 
     def pid(self, name: str) -> int:
         """The process id of *name*."""
@@ -108,7 +108,7 @@ class LocalCluster:
             raise ClusterError(message)
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, *arguments],
+                [sys.executable, *arguments, "--parent", str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

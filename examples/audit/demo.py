@@ -98,6 +98,7 @@ async def _watch(run: Run[Report], cluster: LocalCluster, progress: Progress, li
             if not progress.notice and progress.total and progress.done >= KILL_AFTER_PART * progress.total:
                 _kill_one(cluster, progress)
         redraw.cancel()
+    progress.running = {}
     live.update(draw(progress))
     return await run.result()
 

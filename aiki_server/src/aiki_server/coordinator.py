@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -33,7 +33,6 @@ from aiki_server.store.embedded import EmbeddedValkey
 from aiki_server.store.errors import StoreError
 
 DRAIN_SECONDS = 5.0
-PARENT_SECONDS = 0.5
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 OPTIONS = (
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
@@ -45,9 +44,7 @@ OPTIONS = (
 log = structlog.get_logger(__name__)
 
 
-async def serve(
-    settings: ServerSettings, *, ready_file: Path | None = None, exit_with_parent: bool = False
-) -> None:
+async def serve(settings: ServerSettings, *, ready_file: Path | None = None) -> None:
     """Serve until SIGTERM or SIGINT; a second one stops at once.
 
     Raises:
@@ -55,9 +52,7 @@ async def serve(
     """
     _spare_the_collector()
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, stopping)
+    _stop_on_signals(stopping)
     async with AsyncExitStack() as stack:
         url = settings.store
         if not url:
@@ -74,11 +69,7 @@ async def serve(
         log.info("serving", address=address)
         if ready_file is not None:
             _write_ready(ready_file, address)
-        async with asyncio.TaskGroup() as group:
-            watching = group.create_task(_watch_parent(stopping)) if exit_with_parent else None
-            await stopping.wait()
-            if watching is not None:
-                watching.cancel()
+        await stopping.wait()
         log.info("draining")
 
 
@@ -136,6 +127,22 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
+def _stop_on_signals(stopping: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, _on_signal, stopping)
+        except NotImplementedError:  # on Windows
+            signal.signal(number, _safely(loop, stopping))
+
+
+def _safely(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> Callable[[int, object], None]:
+    def stop(_number: int, _frame: object) -> None:
+        loop.call_soon_threadsafe(_on_signal, stopping)
+
+    return stop
+
+
 def _on_signal(stopping: asyncio.Event) -> None:
     if stopping.is_set():
         os._exit(130)
@@ -147,10 +154,3 @@ def _write_ready(path: Path, address: str) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps({"address": address}), encoding="utf-8")
     partial.replace(path)
-
-
-async def _watch_parent(stopping: asyncio.Event) -> None:
-    parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110  the kernel tells nobody
-        await asyncio.sleep(PARENT_SECONDS)
-    stopping.set()

@@ -111,18 +111,22 @@ class Dispatcher:
         """Take no more work, hand back what has not started, finish what runs."""
         if self._draining:
             return
-        self._draining = True
-        self._say(worker_pb2.WorkerMessage(drain=worker_pb2.Drain()))
+        self._take_no_more()
         self._remote.hand_back_waiting()
         self._runs.leave()
         self._soon()
 
     def hand_back_all(self) -> None:
         """Stop what runs, and give everything back."""
-        self._draining = True
+        self._take_no_more()
         self._remote.hand_back_all()
         self._runs.hand_back_all()
         self._soon()
+
+    def _take_no_more(self) -> None:
+        if not self._draining:
+            self._draining = True
+            self._say(worker_pb2.WorkerMessage(drain=worker_pb2.Drain()))
 
     async def close(self) -> None:
         """Give up whatever is left."""

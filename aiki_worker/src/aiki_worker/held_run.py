@@ -6,6 +6,7 @@ own. Invariant: the code sees inputs in the order in which the history has them.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from aiki_worker.run_ledger import Commit, Dispatch, RunLedger, TaskSpec
 from aiki_workflow import events
 from aiki_workflow.engine import OpenTask, RunEngine
 from aiki_workflow.errors import DivergedError, WorkflowBugError
+
+log = logging.getLogger(__name__)
 
 
 class Host(Protocol):
@@ -172,9 +175,11 @@ class HeldRun:
         try:
             return turn()
         except WorkflowBugError as error:
-            self.stall(error.failure)
+            failure = error.failure
         except DivergedError as error:
-            self.stall(from_exception(error, kind="diverged"))
+            failure = from_exception(error, kind="diverged")
+        log.error("%s is stalled: %s: %s\n%s", self.title, failure.type, failure.message, failure.traceback)
+        self.stall(failure)
         return None
 
     def _issue(self, commands: Sequence[events.Command], position: int) -> None:

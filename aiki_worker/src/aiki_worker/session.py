@@ -33,6 +33,8 @@ FRAME_BYTES_MAX: Final = 2 * 1024 * 1024
 WELCOME_SECONDS_MAX: Final = 10.0
 RETRY_SECONDS_FIRST: Final = 0.05
 RETRY_SECONDS_MAX: Final = 5.0
+TOLD_EVERY: Final = 10
+"""Of attempts to connect that fail one after the other, how many make one line of log."""
 NOT_NOW: Final = frozenset({"DRAINING", "STORE_UNAVAILABLE", "STORE_UNSAFE"})
 CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
@@ -150,7 +152,7 @@ class Session:
             except TimeoutError:
                 log.warning("coordinator %s does not answer: trying again", address)
             except grpc.aio.AioRpcError as error:
-                if not self._may_go_on(address, error):
+                if not self._may_go_on(address, error, failures):
                     return
             if self._closing and not self.outbox.leases:
                 return
@@ -175,7 +177,7 @@ class Session:
         self._incarnation = ""
         self._deliver([messages.SessionLost()])
 
-    def _may_go_on(self, address: str, error: grpc.aio.AioRpcError) -> bool:
+    def _may_go_on(self, address: str, error: grpc.aio.AioRpcError, failures: int) -> bool:
         info = error_info(error)
         if info is not None and info.reason == "SESSION_LOST":
             self._lose()
@@ -184,7 +186,9 @@ class Session:
         if final:
             self._deliver([messages.Fatal(from_rpc(error))])
             return False
-        log.warning("coordinator %s does not answer (%s): trying again", address, error.details())
+        if failures % TOLD_EVERY == 0:
+            reason = str(from_rpc(error)) if info is not None else error.code().name
+            log.warning("coordinator %s does not answer (%s): trying again", address, reason)
         return True
 
     async def _speak(self, address: str) -> None:

@@ -144,6 +144,31 @@ def test_arguments_round_trip(order_id: str, amount: int, tags: list[str], extra
     assert buy.arguments.decode(payload) == ([order_id, amount, *tags], extra)
 
 
+@dataclass
+class Line:
+    """A line of an order."""
+
+    name: str
+    count: int
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "reason"),
+    [
+        (Line, Line(name=1, count=1), "name: Input should be str (got int)"),  # type: ignore[arg-type]  # it is the mistake
+        (Any, object(), "a plain object has no JSON"),
+        (list[Any], [object()], "a plain object has no JSON"),
+        (list[int], ["x"], "0: Input should be a valid integer (got str)"),
+    ],
+)
+def test_a_misfit_says_where_and_what(hint: Any, value: object, reason: str) -> None:
+    """In one line, without the value, which may be secret."""
+    with pytest.raises(PayloadTypeError) as caught:
+        ValueCodec(hint, "it").encode(value)
+
+    assert str(caught.value).endswith(reason)
+
+
 def test_sets_encode_alike_in_every_process() -> None:
     """Hash seeds differ between processes; bytes do not."""
     program = (

@@ -75,7 +75,7 @@ class PayloadTooLargeError(PayloadError, ValueError):
 
     def __init__(self, where: str, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(
-            f"{where} takes {size_bytes:,} bytes, over the limit of {limit_bytes:,}. "
+            f"{where}: {size_bytes:,} bytes are over the limit of {limit_bytes:,}. "
             "Keep large data in a store of its own and pass a reference."
         )
         self.size_bytes = size_bytes

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Literal, TypeVar, cast
 
 from aiki_task.errors import PayloadError, TaskFailed, TaskTimeoutError
@@ -103,11 +104,24 @@ def _described(error: BaseException, kind: FailureKind, attempts: int, causes_le
         kind=kind,
         type=type(error).__name__,
         message=_cut(_text(error)),
-        traceback=_cut("".join(traceback.format_exception(error))),
+        traceback=_cut(_traceback(error)),
         details=_details(error),
         cause=None if cause is None else _described(cause, _kind_of(cause), 0, causes_left - 1),
         attempts=attempts,
     )
+
+
+def _traceback(error: BaseException) -> str:
+    """From the author's first line on: how the engine got there helps nobody."""
+    first = error.__traceback__
+    while first is not None and _is_ours(first):
+        first = first.tb_next
+    return "".join(traceback.format_exception(type(error), error, first or error.__traceback__))
+
+
+def _is_ours(entry: TracebackType) -> bool:
+    module: str = entry.tb_frame.f_globals.get("__name__", "")
+    return module.partition(".")[0] in _OUR_PACKAGES
 
 
 def _text(error: BaseException) -> str:

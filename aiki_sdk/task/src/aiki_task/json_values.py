@@ -71,6 +71,8 @@ def jsonable(value: object) -> Any:
         return {_key(key): jsonable(item) for key, item in mapping.items()}
     if isinstance(value, set | frozenset):
         return _sorted(jsonable(item) for item in cast("AbstractSet[object]", value))
+    if kind is object:
+        raise ValueError("a plain object has no JSON")
     try:
         codec = json_of_hint(kind)
     except PydanticSchemaGenerationError as error:

@@ -10,6 +10,7 @@ import functools
 import inspect
 import json
 import math
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, cast
@@ -27,6 +28,10 @@ PAYLOAD_BYTES_MAX = 2 * 1024 * 1024
 JSON = "json"
 RAW = "raw"
 
+# What pydantic's serializer says of a value inside an object that was not checked when it was made.
+_UNEXPECTED = re.compile(
+    r"Expected `(?P<wanted>[^`]+)`[^\[]*\[(?:field_name='(?P<field>[^']+)', )?.*?input_type=(?P<got>\w+)"
+)
 _quoted = json.JSONEncoder(ensure_ascii=False).encode
 _sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _DIRECT = frozenset({bool, float, int, str, type(None)})
@@ -307,7 +312,14 @@ def _on_one_line(error: Exception) -> str:
     """What pydantic says, on one line, without its link and without the values."""
     details = getattr(error, "errors", None)
     if details is None:
-        return str(error).split("\n", 1)[0].rstrip(".")
+        unexpected = _UNEXPECTED.search(str(error))
+        if unexpected is not None:
+            field, wanted, got = unexpected["field"], unexpected["wanted"], unexpected["got"]
+            return f"{field + ': ' if field else ''}Input should be {wanted} (got {got})"
+        text = str(error).split("\n", 1)[0].rstrip(".")
+        for wrapping in ("Error serializing to JSON: ", "Error: "):
+            text = text.rpartition(wrapping)[2]
+        return text
     parts: list[str] = []
     for item in details(include_url=False):
         path = ".".join(str(part) for part in item["loc"][1:])

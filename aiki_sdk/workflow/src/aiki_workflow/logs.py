@@ -12,12 +12,15 @@ _logger = logging.getLogger("aiki.workflow")
 
 
 class ReplayFilter(logging.Filter):
-    """Drops what code of a replaying run logs. Workers put it on every handler."""
+    """Drops what code of a replaying run logs, and names the run in the rest. Workers put it on every handler."""
 
-    def filter(self, record: logging.LogRecord) -> bool:  # noqa: ARG002  the base's signature
+    def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is to be seen."""
         loop = asyncio._get_running_loop()
-        return not (isinstance(loop, RunLoop) and loop.replaying)
+        if not isinstance(loop, RunLoop):
+            return True
+        record.run_id = loop.engine.info.run_id
+        return not loop.replaying
 
 
 def report_unhandled(run_id: str, context: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ server touches Redis.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -132,11 +133,12 @@ def _stores(flusher: Flusher, clock: Clock, health: StoreHealth, partitions: int
 
 
 async def _connected(flusher: Flusher, within_seconds: float) -> None:
-    try:
+    """Wait for the connection, unless the store refuses us: that does not pass by itself."""
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_seconds):
-            await flusher.connected.wait()
-    except TimeoutError as error:
-        raise flusher.problem or StoreUnavailableError("the store does not answer") from error
+            await flusher.settled.wait()
+    if not flusher.connected.is_set():
+        raise flusher.problem or StoreUnavailableError("the store does not answer")
 
 
 async def _follow(flusher: Flusher, clock: Clock) -> None:

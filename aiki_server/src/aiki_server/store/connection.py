@@ -159,7 +159,8 @@ async def connect(address: Address, make: Callable[[], Connection]) -> Connectio
                 context = ssl.create_default_context() if address.tls else None
                 await loop.create_connection(factory, address.host, address.port, ssl=context)
     except (OSError, TimeoutError) as error:
-        raise StoreUnavailableError(f"the store at {address} cannot be reached: {error}") from error
+        reason = str(error) or f"it did not answer within {CONNECT_SECONDS:g} s"
+        raise StoreUnavailableError(f"the store at {address} cannot be reached: {reason}") from error
     return holder[0]
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import hashlib
 import os
 import sys
@@ -195,6 +194,9 @@ def socket_path(data_dir: Path) -> Path:
 
 
 def _locked(lock: IO[bytes]) -> bool:
+    # Not on Windows, where the coordinator runs on a store of one's own.
+    import fcntl
+
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

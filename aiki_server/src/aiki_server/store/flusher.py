@@ -77,6 +77,7 @@ class Flusher:
         self.address = address
         self.problem: StoreError | None = StoreUnavailableError("not connected to the store yet")
         self.connected = asyncio.Event()
+        self.settled = asyncio.Event()  # connected once, or refused
         self._setup = [*handshake(address), *(("SCRIPT", "LOAD", text) for text in scripts)]
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
@@ -123,6 +124,7 @@ class Flusher:
                 self._connection = connection
                 self.problem = None
                 self.connected.set()
+                self.settled.set()
                 self._wake()
                 await self._watch(connection)
                 self._lost()
@@ -148,6 +150,7 @@ class Flusher:
                 return await self._open()
             except StoreUnsafeError as error:
                 self._problem(error)
+                self.settled.set()
                 self._fail_all(error)
             except StoreError as error:
                 self._problem(error)
