@@ -161,14 +161,19 @@ class Dispatcher:
                 self._over(message.error)
 
     def _give_credit(self) -> None:
+        """Say what is free; by itself only when the coordinator has used up half of what it knows of."""
         credit = self._credits
         if not credit.stream:
             return
         free = 0 if self._draining else max(0, self.executors.free - self._remote.waiting)
-        tasks = credit.tasks_assigned + min(free, self._settings.task_window)
+        window = min(free, self._settings.task_window)
         room = 0 if self._draining else max(0, self._settings.run_count - self._runs.count)
-        runs = credit.runs_granted + room
-        if credit.told != (runs, tasks):
+        runs, tasks = credit.runs_granted + room, credit.tasks_assigned + window
+        told_runs, told_tasks = credit.told
+        is_scarce = 2 * (told_runs - credit.runs_granted) < room or (
+            2 * (told_tasks - credit.tasks_assigned) < window
+        )
+        if credit.told != (runs, tasks) and (is_scarce or self._out):
             credit.told = (runs, tasks)
             said = worker_pb2.Credit(runs_total=runs, tasks_total=tasks)
             self._say(worker_pb2.WorkerMessage(credit=said))

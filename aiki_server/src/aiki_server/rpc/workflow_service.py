@@ -106,11 +106,11 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         self, request: workflow_pb2.WaitRunRequest, context: Context
     ) -> workflow_pb2.WaitRunResponse:
         """One run, when it is closed or stalled, or when the time is up."""
-        record = await self._find(request.namespace, request.run, context)
+        run_id = (await self._find(request.namespace, request.run, context)).run_id
         wanted = request.timeout.ToMilliseconds() / 1000
         seconds = min(wanted, WAIT_SECONDS_MAX) if request.HasField("timeout") else WAIT_SECONDS_MAX
-        await self._wait(record.run_id, time.monotonic() + seconds)
-        reference = workflow_pb2.RunReference(run_id=record.run_id)
+        await self._wait(run_id, time.monotonic() + seconds)
+        reference = workflow_pb2.RunReference(run_id=run_id)
         return workflow_pb2.WaitRunResponse(
             run=await self._view(await self._find(request.namespace, reference, context))
         )
