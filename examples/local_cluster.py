@@ -32,6 +32,7 @@ class LocalCluster:
         self.lease_ttl = lease_ttl
         self.address = ""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._coordinators: set[str] = set()
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -40,8 +41,8 @@ class LocalCluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Newest first: workers go before the coordinator they hang on.
-        for name in reversed(list(self.processes)):
+        # Workers go before the coordinators they hang on.
+        for name in sorted(self.processes, key=lambda name: name in self._coordinators):
             self.stop(name)
 
     def start_coordinator(
@@ -51,6 +52,7 @@ class LocalCluster:
 
         Without a `--store` among *options* it has an embedded store in the folder.
         """
+        self._coordinators.add(name)
         ready_file = self.folder / f"{name}.ready"
         ready_file.unlink(missing_ok=True)
         store = () if "--store" in options else ("--data", str(self.folder / "data"))

@@ -28,15 +28,13 @@ MODULE = "tests.system.chaos_workflows"
 class Rig:
     """One coordinator, two workers and a store of their own, each of which can be killed and started again."""
 
-    def __init__(self, cluster: LocalCluster, data: Path) -> None:
+    def __init__(self, cluster: LocalCluster, store: EmbeddedValkey) -> None:
         self.cluster = cluster
-        self.data = data
-        self.store = EmbeddedValkey(data)
+        self.store = store
         self.port = _free_port()
 
     async def start(self) -> None:
         """Start everything."""
-        await self.store.__aenter__()
         await self.start_coordinator()
         for name in ("worker-1", "worker-2"):
             self.start_worker(name)
@@ -70,11 +68,10 @@ async def test_every_run_completes_once(seed: int, tmp_path: Path) -> None:
     """Whatever is killed, each run gives its result, no result is recorded twice, none that was seen is lost."""
     dice = random.Random(seed)
     async with AsyncExitStack() as stack:
-        rig = Rig(
-            stack.enter_context(LocalCluster(tmp_path / "cluster", lease_ttl=LEASE_TTL)), tmp_path / "data"
-        )
+        store = await stack.enter_async_context(EmbeddedValkey(tmp_path / "data"))
+        cluster = stack.enter_context(LocalCluster(tmp_path / "cluster", lease_ttl=LEASE_TTL))
+        rig = Rig(cluster, store)
         await rig.start()
-        stack.push_async_exit(rig.store)
         client = await stack.enter_async_context(Client.connect(rig.cluster.address))
         runs = [
             await client.start(storm.with_(id=f"storm-{seed}-{number}"), number) for number in range(RUNS)

@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from aiki_client import Client
+from aiki_server.store.embedded import EmbeddedValkey
 from examples.local_cluster import LocalCluster
 from tests.support.waiting import eventually
 from tests.system.chaos_workflows import expected, storm
@@ -112,3 +114,18 @@ async def test_terminated_worker_hands_its_runs_back(tmp_path: Path) -> None:
 
     assert status == 0
     assert result == expected(1)
+
+
+async def test_coordinator_ends_without_its_store(tmp_path: Path) -> None:
+    """Nothing that it would still like to say may keep it."""
+    store = EmbeddedValkey(tmp_path / "data")
+    await store.__aenter__()
+    with LocalCluster(tmp_path / "cluster") as cluster:
+        cluster.start_coordinator(options=("--store", store.url))
+        await store.__aexit__(None, None, None)
+        begin = time.monotonic()
+
+        status = cluster.stop("coordinator")
+
+    assert status == 0
+    assert time.monotonic() - begin < 10

@@ -33,6 +33,7 @@ from aiki_server.store.embedded import EmbeddedValkey
 from aiki_server.store.errors import StoreError
 
 DRAIN_SECONDS = 5.0
+LEAVE_SECONDS = 1.0
 COLLECTOR_THRESHOLDS = (50_000, 20, 50)
 OPTIONS = (
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
@@ -117,8 +118,10 @@ async def _coordinator(stores: Stores, settings: ServerSettings) -> AsyncGenerat
             await server.stop(DRAIN_SECONDS)
             for part in loops:
                 part.cancel()
-    with contextlib.suppress(StoreError):
-        await membership.leave()
+    # A courtesy to the others: without a store there is nobody to be told.
+    with contextlib.suppress(StoreError, TimeoutError):
+        async with asyncio.timeout(LEAVE_SECONDS):
+            await membership.leave()
 
 
 def _spare_the_collector() -> None:

@@ -17,8 +17,8 @@ from aiki_server.store.errors import StoreError
 BLOCK_MS = 1000
 READ_MAX = 100
 RETRY_SECONDS = 0.5
-CLAIM_SECONDS = 5.0
-CLAIM_IDLE_MS = 10_000
+CLAIM_SECONDS = 2.0
+CLAIM_IDLE_MS = 2_000
 """An entry that was read this long ago and not granted is read again by whoever has credit."""
 INTERRUPT_SECONDS = 0.005
 """A read that was sent and does not block yet is interrupted again after this."""
