@@ -66,7 +66,7 @@ async def serve(settings: ServerSettings, *, ready_file: Path | None = None) -> 
             allow_unsafe=settings.allow_unsafe,
         )
         stores = await stack.enter_async_context(open_store(store_settings))
-        address = await stack.enter_async_context(_coordinator(stores, settings))
+        address = await stack.enter_async_context(serving(stores, settings))
         log.info("serving", address=address)
         if ready_file is not None:
             _write_ready(ready_file, address)
@@ -75,7 +75,7 @@ async def serve(settings: ServerSettings, *, ready_file: Path | None = None) -> 
 
 
 @asynccontextmanager
-async def _coordinator(stores: Stores, settings: ServerSettings) -> AsyncGenerator[str]:
+async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[str]:
     """The services and loops; the address they serve at."""
     coordinator_id = secrets.token_hex(4)
     ttl = timedelta(seconds=settings.lease_ttl_seconds)

@@ -1,0 +1,83 @@
+"""What a session still takes, and what is to be sent to it."""
+
+from aiki.v1 import worker_pb2
+from aiki_server.core.runs import CacheMark
+from aiki_server.rpc import session as sessions
+from aiki_server.rpc.session import Session
+
+HELLO = worker_pb2.Hello(
+    workflows=[worker_pb2.WorkflowHandler(name="flow", version="1")], tasks=["job"], queues=["a", "b"]
+)
+
+
+def credit(runs: int, tasks: int = 0) -> worker_pb2.Credit:
+    """So many in all."""
+    return worker_pb2.Credit(runs_total=runs, tasks_total=tasks)
+
+
+def test_credit_is_a_total() -> None:
+    """What comes twice or late changes nothing; what was sent is counted against it."""
+    session = Session(HELLO, "c.s.1")
+    session.set_credit(credit(5, 2))
+    session.spend(runs=3, tasks=1)
+    session.set_credit(credit(5, 2))
+    session.set_credit(credit(4, 1))
+
+    assert (session.free_runs, session.free_tasks) == (2, 1)
+
+
+def test_who_leaves_takes_nothing() -> None:
+    """Whatever credit there was."""
+    session = Session(HELLO, "c.s.1")
+    session.set_credit(credit(5, 5))
+    session.draining = True
+
+    assert (session.free_runs, session.free_tasks) == (0, 0)
+
+
+def test_what_is_served() -> None:
+    """Handler, queue and namespace must fit."""
+    session = Session(HELLO, "c.s.1")
+
+    assert session.serves("default", "a", "w:flow:1")
+    assert session.serves("default", "b", "t:job")
+    assert not session.serves("default", "c", "t:job")
+    assert not session.serves("default", "a", "w:flow:2")
+    assert not session.serves("other", "a", "t:job")
+
+
+async def test_what_gathers_goes_in_one_frame() -> None:
+    """In order; and what gathered before the end still goes."""
+    session = Session(HELLO, "c.s.1")
+    for number in range(3):
+        result = worker_pb2.CommitResult(number=number)
+        session.send(worker_pb2.CoordinatorMessage(commit_result=result))
+    session.end()
+
+    frame = await session.next_frame()
+
+    assert frame is not None
+    assert [message.commit_result.number for message in frame.messages] == [0, 1, 2]
+    assert await session.next_frame() is None
+
+
+async def test_one_that_does_not_read_is_cut_off() -> None:
+    """Rather than grow without bound."""
+    session = Session(HELLO, "c.s.1")
+    for _ in range(sessions.OUTBOX_MESSAGES_MAX + 1):
+        session.send(worker_pb2.CoordinatorMessage(drain=worker_pb2.Drain()))
+
+    assert session.closed
+    assert await session.next_frame() is None
+
+
+def test_the_oldest_cached_run_is_given_up() -> None:
+    """So that what is remembered of a session is bounded."""
+    session = Session(HELLO, "c.s.1")
+    given_up = [
+        session.remember(f"1-{number}", CacheMark(1, "n", 1))
+        for number in range(sessions.CACHED_RUNS_MAX + 1)
+    ]
+
+    assert given_up[-1] == "1-0"
+    assert set(given_up[:-1]) == {None}
