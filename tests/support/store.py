@@ -6,6 +6,7 @@ Import the fixtures you want into your `conftest.py`: `embedded_store` (the serv
 
 import asyncio
 import itertools
+import os
 import tempfile
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
@@ -36,10 +37,14 @@ def embedded_store() -> Generator[EmbeddedValkey]:
 
 
 @pytest.fixture
-async def store_url(embedded_store: EmbeddedValkey) -> str:
-    """The address of a store with nothing in it."""
-    await call(embedded_store.url, "FLUSHALL")
-    return embedded_store.url
+async def store_url(request: pytest.FixtureRequest) -> str:
+    """The address of a store with nothing in it: AIKI_TEST_STORE, whose data is deleted, or an embedded one."""
+    url = os.environ.get("AIKI_TEST_STORE", "")
+    if not url:
+        valkey: EmbeddedValkey = request.getfixturevalue("embedded_store")
+        url = valkey.url
+    await call(url, "FLUSHALL")
+    return url
 
 
 @pytest.fixture

@@ -58,6 +58,19 @@ def where() -> int:
     return threading.get_ident()
 
 
+def test_a_timeout_can_be_taken_away() -> None:
+    """What is not given stays; None is without limit."""
+
+    @task(timeout="5s", total_timeout="1m")
+    async def limited() -> None: ...
+
+    free = limited.with_(timeout=None)
+
+    assert free.options.timeout is None
+    assert free.options.total_timeout == timedelta(minutes=1)
+    assert free.with_(total_timeout=None).options.total_timeout is None
+
+
 def test_public_surface() -> None:
     """What authors may import; a change here is a change for them."""
     assert aiki_task.__all__ == [

@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from types import EllipsisType
 from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 from aiki_task.calls import durable_loop
@@ -104,21 +105,17 @@ class Task(Generic[P, R]):
         *,
         key: str | None = None,
         retry: Retry | None = None,
-        timeout: Duration | None = None,
-        total_timeout: Duration | None = None,
+        timeout: Duration | EllipsisType | None = ...,
+        total_timeout: Duration | EllipsisType | None = ...,
         queue: str | None = None,
         remote: bool | None = None,
     ) -> Task[P, R]:
-        """The same task with other options; what is not given stays."""
-        given = {
-            "key": key,
-            "retry": retry,
-            "timeout": None if timeout is None else parse(timeout),
-            "total_timeout": None if total_timeout is None else parse(total_timeout),
-            "queue": queue,
-            "remote": remote,
-        }
+        """The same task with other options; what is not given stays. A timeout of None is none."""
+        given = {"key": key, "retry": retry, "queue": queue, "remote": remote}
         changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        for name, limit in (("timeout", timeout), ("total_timeout", total_timeout)):
+            if not isinstance(limit, EllipsisType):
+                changed[name] = None if limit is None else parse(limit)
         other: Task[P, R] = Task.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.options = replace(self.options, **changed)
