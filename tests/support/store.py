@@ -1,7 +1,7 @@
 """A real store for tests: one embedded Valkey a test process, emptied for each test.
 
-Import the fixtures you want into your `conftest.py`: `embedded_store` (the server), `store_url` (emptied),
-`store` (opened `Stores`).
+Import the fixtures into your `conftest.py`: `embedded_store` (the server), `store_address` (that one, or one
+of yours), `store_url` (emptied), `store` (opened `Stores`).
 """
 
 import asyncio
@@ -37,14 +37,20 @@ def embedded_store() -> Generator[EmbeddedValkey]:
 
 
 @pytest.fixture
-async def store_url(request: pytest.FixtureRequest) -> str:
-    """The address of a store with nothing in it: AIKI_TEST_STORE, whose data is deleted, or an embedded one."""
+def store_address(request: pytest.FixtureRequest) -> str:
+    """Where the store is: what AIKI_TEST_STORE says, whose data is deleted, or an embedded one."""
     url = os.environ.get("AIKI_TEST_STORE", "")
-    if not url:
-        valkey: EmbeddedValkey = request.getfixturevalue("embedded_store")
-        url = valkey.url
-    await call(url, "FLUSHALL")
-    return url
+    if url:
+        return url
+    valkey: EmbeddedValkey = request.getfixturevalue("embedded_store")
+    return valkey.url
+
+
+@pytest.fixture
+async def store_url(store_address: str) -> str:
+    """The address of a store with nothing in it."""
+    await call(store_address, "FLUSHALL")
+    return store_address
 
 
 @pytest.fixture

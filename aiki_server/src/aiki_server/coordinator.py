@@ -34,7 +34,7 @@ from aiki_server.store.errors import StoreError
 
 DRAIN_SECONDS = 5.0
 LEAVE_SECONDS = 1.0
-COLLECTOR_THRESHOLDS = (50_000, 20, 50)
+COLLECTOR_THRESHOLDS = (200_000, 20, 50)
 OPTIONS = (
     ("grpc.max_receive_message_length", 16 * 1024 * 1024),
     ("grpc.max_send_message_length", 16 * 1024 * 1024),

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from aiki.v1 import history_pb2, worker_pb2
+from aiki.v1 import history_pb2
 from aiki_server.core.ids import task_handler
 from aiki_server.core.runs import DispatchedTask, Effects, RunState, TimerKind
 
 
-def effects_of(commit: worker_pb2.Commit) -> Effects:
+def effects_of(
+    events: Iterable[history_pb2.Event], dispatches: Iterable[history_pb2.TaskSpec] = ()
+) -> Effects:
     """Timers, dispatched and cancelled tasks, and how the run closes."""
-    effects = Effects(dispatches=[_dispatched(spec) for spec in commit.dispatches])
-    for event in commit.events:
+    effects = Effects(dispatches=[_dispatched(spec) for spec in dispatches])
+    for event in events:
         apply = _APPLY.get(event.WhichOneof("kind") or "")
         if apply is not None:
             apply(effects, event)

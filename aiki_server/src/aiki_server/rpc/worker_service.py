@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
@@ -19,6 +20,7 @@ from aiki_server.core.runs import (
     Effects,
     Fenced,
     Gap,
+    LeaseToken,
     TaskAttention,
 )
 from aiki_server.rpc.effects import effects_of
@@ -35,6 +37,16 @@ COMMIT_EVENTS_MAX = 1000
 log = structlog.get_logger(__name__)
 Message = worker_pb2.CoordinatorMessage
 Context = grpc.aio.ServicerContext[worker_pb2.SessionRequest, worker_pb2.SessionResponse]
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A commit on its way to the store, and what was read out of it."""
+
+    commit: worker_pb2.Commit
+    token: LeaseToken
+    effects: Effects
+    stalls: bool = False
 
 
 class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
@@ -205,27 +217,29 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         session.send(Message(renewed=renewed))
 
     def _commit(self, session: WorkerSession, commit: worker_pb2.Commit) -> None:
-        if len(commit.events) > COMMIT_EVENTS_MAX:
+        events = list(commit.events)
+        if len(events) > COMMIT_EVENTS_MAX:
             self._invalid(session, commit, f"a commit takes {COMMIT_EVENTS_MAX} events at most: cut it")
             return
-        effects = effects_of(commit)
+        sent = _Sent(commit, lease_from_wire(commit.lease), effects_of(events, commit.dispatches))
+        stall: bytes | None = None
         if commit.HasField("stall"):
             commit.stall.build_id = session.hello.build_id
+            stall = commit.stall.SerializeToString()
+            sent.stalls = True
         future = self._stores.runs.commit(
-            token=lease_from_wire(commit.lease),
+            token=sent.token,
             incarnation=session.incarnation,
             number=commit.number,
-            events=[event.SerializeToString() for event in commit.events],
-            effects=effects,
+            events=[event.SerializeToString() for event in events],
+            effects=sent.effects,
             drain=commit.drain,
             idle=commit.idle,
-            stall=commit.stall.SerializeToString() if commit.HasField("stall") else None,
+            stall=stall,
             namespace=session.namespace,
         )
         self._hub.when_done(
-            future,
-            partial(self._committed, session, commit, effects),
-            partial(self._not_committed, session, commit),
+            future, partial(self._committed, session, sent), partial(self._not_committed, session, commit)
         )
 
     def _not_committed(self, session: WorkerSession, commit: worker_pb2.Commit, error: StoreError) -> None:
@@ -240,52 +254,42 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         result.error.CopyFrom(status(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_COMMIT", reason))
         session.send(Message(commit_result=result))
 
-    def _committed(
-        self,
-        session: WorkerSession,
-        commit: worker_pb2.Commit,
-        effects: Effects,
-        answer: Committed | Fenced | Gap,
-    ) -> None:
-        result = worker_pb2.CommitResult(lease=commit.lease, number=commit.number)
-        match answer:
-            case Committed():
-                result.length = answer.length
-                result.mail_waits = answer.mail_waits
-                result.released = answer.released
-                if answer.drained:
-                    result.drained.extend(history_pb2.Event.FromString(event) for event in answer.drained)
-                self._after_commit(session, commit, effects, answer)
-            case Fenced():
-                message = f"the lease of run {commit.lease.run_id} is over"
-                result.error.CopyFrom(status(grpc.StatusCode.ABORTED, "FENCED", message))
-            case Gap():
-                message = f"commit {answer.last_number + 1} of run {commit.lease.run_id} is missing"
-                result.error.CopyFrom(status(grpc.StatusCode.ABORTED, "GAP", message))
-        session.send(Message(commit_result=result))
+    def _committed(self, session: WorkerSession, sent: _Sent, answer: Committed | Fenced | Gap) -> None:
+        message = Message()
+        # Written in place: a message given to another is copied whole.
+        result = message.commit_result
+        result.lease.CopyFrom(sent.commit.lease)
+        result.number = sent.commit.number
+        if isinstance(answer, Committed):
+            result.length = answer.length
+            result.mail_waits = answer.mail_waits
+            result.released = answer.released
+            if answer.drained:
+                result.drained.extend(history_pb2.Event.FromString(event) for event in answer.drained)
+            self._after_commit(session, sent, answer)
+        elif isinstance(answer, Fenced):
+            reason = f"the lease of run {sent.token.run_id} is over"
+            result.error.CopyFrom(status(grpc.StatusCode.ABORTED, "FENCED", reason))
+        else:
+            reason = f"commit {answer.last_number + 1} of run {sent.token.run_id} is missing"
+            result.error.CopyFrom(status(grpc.StatusCode.ABORTED, "GAP", reason))
+        session.send(message)
 
-    def _after_commit(
-        self, session: WorkerSession, commit: worker_pb2.Commit, effects: Effects, answer: Committed
-    ) -> None:
-        run_id = commit.lease.run_id
-        for spec in commit.dispatches:
-            self._hub.attend(
-                TaskAttention(
-                    run_id, spec.address, session.namespace, spec.queue, ids.task_handler(spec.task)
-                )
-            )
+    def _after_commit(self, session: WorkerSession, sent: _Sent, answer: Committed) -> None:
+        hub, run_id = self._hub, sent.token.run_id
+        for task in sent.effects.dispatches:
+            hub.attend(TaskAttention(run_id, task.address, session.namespace, task.queue, task.handler))
         for held in answer.cancelled_leases:
-            self._hub.cancel(held)
-        self._hub.run_grew(run_id)
-        if answer.closed or commit.HasField("stall"):
-            self._hub.forget_near(run_id, session)
-            for coordinator_id in {*answer.waiters, self._hub.coordinator_id}:
-                self._hub.tell(coordinator_id, f"ended {run_id}")
+            hub.cancel(held)
+        hub.run_grew(run_id)
+        if answer.closed or sent.stalls:
+            hub.forget_near(run_id, session)
+            for coordinator_id in {*answer.waiters, hub.coordinator_id}:
+                hub.tell(coordinator_id, f"ended {run_id}")
         elif answer.released:
-            mark = CacheMark(commit.lease.epoch, commit.lease.nonce, answer.length)
-            self._hub.keep_near(run_id, session, mark)
-        if effects.timers:
-            self._hub.timers_changed(ids.partition_of_run(run_id))
+            hub.keep_near(run_id, session, CacheMark(sent.token.epoch, sent.token.nonce, answer.length))
+        if sent.effects.timers:
+            hub.timers_changed(ids.partition_of_run(run_id))
 
     def _release(self, session: WorkerSession, release: worker_pb2.Release) -> None:
         token = lease_from_wire(release.lease)
