@@ -95,7 +95,7 @@ async def measure(cluster: LocalCluster, options: argparse.Namespace, console: C
     cuts = statistics.quantiles(latencies, n=100)
     steps = options.runs * options.steps * options.rounds
     table = Table("figure", "value", "spread", title="Aiki on this machine, fsync on every commit")
-    table.add_row(f"steps/s, {options.runs} runs at once", *_summary(rates))
+    table.add_row(f"steps/s, {options.runs} runs of {options.steps} at once", *_summary(rates))
     table.add_row(f"steps/s, one run of {options.parallel} at once", *_summary(fan_outs))
     table.add_row("ms a step, one sequential run", *_summary(lone, 2))
     table.add_row(
@@ -117,7 +117,7 @@ def main() -> None:
     """Parse the options, start the cluster, measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=500, help="runs at once (default 500)")
-    parser.add_argument("--steps", type=int, default=40, help="steps of each run (default 40)")
+    parser.add_argument("--steps", type=int, default=100, help="steps of each run (default 100)")
     parser.add_argument("--parallel", type=int, default=2000, help="steps of the fan-out (default 2000)")
     parser.add_argument("--samples", type=int, default=300, help="one-step runs timed (default 300)")
     parser.add_argument("--rounds", type=int, default=3, help="repetitions of each figure (default 3)")

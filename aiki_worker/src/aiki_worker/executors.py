@@ -166,8 +166,8 @@ class _Limit:
         self._armed = False
 
     def add(self, attempt: Attempt) -> None:
-        deadline = self._loop.time() + self._seconds
-        self.deadlines[attempt] = deadline
+        # The loop's clock is the monotonic one.
+        deadline = self.deadlines[attempt] = attempt.begun + self._seconds
         if not self._armed:
             self._armed = True
             self._loop.call_at(deadline, self._expire)

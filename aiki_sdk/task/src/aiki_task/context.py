@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiki_task.errors import NotInRunError
+from aiki_task.records import keyword_record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@keyword_record
 class TaskContext:
     """One attempt of one task call."""
 
