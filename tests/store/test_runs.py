@@ -1,4 +1,4 @@
-"""Starting, granting, committing and releasing a run, each with its repeated and its stale call."""
+"""Granting, committing and releasing a run, each with its repeated and its stale call."""
 
 from dataclasses import replace
 
@@ -8,111 +8,19 @@ from aiki_server.core.runs import (
     Attention,
     CacheMark,
     Committed,
-    Delivered,
     Effects,
-    Existing,
     Fenced,
     Gap,
     Granted,
-    IdPolicy,
-    LeaseToken,
     NotFound,
     NotReady,
     NotStalled,
     Released,
-    RunClosed,
     RunState,
-    Started,
 )
 from aiki_server.store import Stores
+from tests.store.runs import OTHER, commit, history, signal, state
 from tests.support.store import INCARNATION, NAMESPACE, a_grant, a_run, a_start
-
-OTHER = "other.session.1"
-
-
-async def commit(
-    store: Stores,
-    token: LeaseToken,
-    number: int = 1,
-    *events: bytes,
-    drain: bool = False,
-    idle: bool = False,
-    closing: RunState | None = None,
-    stall: bytes | None = None,
-    incarnation: str = INCARNATION,
-) -> Committed | Fenced | Gap:
-    return await store.runs.commit(
-        token=token,
-        incarnation=incarnation,
-        number=number,
-        events=list(events),
-        effects=Effects(closing=closing),
-        drain=drain,
-        idle=idle,
-        stall=stall,
-        namespace=NAMESPACE,
-    )
-
-
-async def signal(store: Stores, run_id: str, event: bytes, dedupe_id: str = "") -> Attention | None:
-    outcome = await store.runs.deliver(
-        namespace=NAMESPACE, run_id=run_id, event=event, dedupe_id=dedupe_id or event.decode()
-    )
-    assert isinstance(outcome, Delivered)
-    return outcome.attention
-
-
-async def history(store: Stores, run_id: str) -> list[bytes]:
-    return await store.runs.history(run_id=run_id, first=0, count=1000)
-
-
-async def state(store: Stores, run_id: str) -> RunState:
-    record = await store.runs.get(namespace=NAMESPACE, run_id=run_id)
-    assert record is not None
-    return record.state
-
-
-async def test_starting_twice_is_starting_once(store: Stores) -> None:
-    """The same request finds the run that it started, also when it has closed."""
-    start = a_start()
-    assert await store.runs.start(start) == Started(start.run_id, repeat=False)
-    assert await store.runs.start(start) == Started(start.run_id, repeat=True)
-    token = await a_grant(store, start.run_id)
-    await commit(store, token, 1, b"done", closing=RunState.COMPLETED)
-
-    assert await store.runs.start(replace(start, policy=IdPolicy.REPLACE_CLOSED)) == Started(
-        start.run_id, repeat=True
-    )
-    assert await history(store, start.run_id) == [b"started", b"done"]
-
-
-async def test_a_workflow_id_in_use_is_told_with_what_uses_it(store: Stores) -> None:
-    """Another request for the same workflow id starts nothing; equal arguments are recognized."""
-    first = a_start("order-1")
-    await store.runs.start(first)
-    again = a_start("order-1", "another")
-    changed = a_start("order-1", "third", input_hash="other")
-
-    assert await store.runs.start(again) == Existing(first.run_id, RunState.RUNNING, equal=True)
-    assert await store.runs.start(changed) == Existing(first.run_id, RunState.RUNNING, equal=False)
-    assert await store.runs.get(namespace=NAMESPACE, run_id=again.run_id) is None
-
-
-async def test_only_a_closed_run_is_replaced(store: Stores) -> None:
-    """REPLACE_CLOSED starts anew once the run is closed; the workflow id then names the new one."""
-    first = a_start("order-2")
-    await store.runs.start(first)
-    second = a_start("order-2", "another", policy=IdPolicy.REPLACE_CLOSED)
-    assert isinstance(await store.runs.start(second), Existing)
-    await commit(store, await a_grant(store, first.run_id), 1, b"failed", closing=RunState.FAILED)
-
-    assert await store.runs.start(second) == Started(second.run_id, repeat=False)
-    found = await store.runs.get(namespace=NAMESPACE, workflow_id="order-2")
-    assert found is not None
-    assert found.run_id == second.run_id
-    old = await store.runs.get(namespace=NAMESPACE, run_id=first.run_id)
-    assert old is not None
-    assert (old.state, old.closing_event) == (RunState.FAILED, b"failed")
 
 
 async def test_a_repeated_grant_gets_the_same_answer(store: Stores) -> None:
@@ -307,47 +215,6 @@ async def test_an_adopted_lease_is_the_new_incarnations(store: Stores) -> None:
     assert await store.sweep.held(partition=partition, incarnation=OTHER) == [token]
 
 
-async def test_a_message_is_delivered_once(store: Stores) -> None:
-    """The dedupe id belongs to the workflow id, and a repeat is one even when the run has closed."""
-    run_id = await a_run(store, "order-3")
-    token = await a_grant(store, run_id)
-    arguments = {"namespace": NAMESPACE, "event": b"signal", "dedupe_id": "d"}
-    first = await store.runs.deliver(workflow_id="order-3", **arguments)  # type: ignore[arg-type]  # shared arguments
-    assert isinstance(first, Delivered)
-    assert first.attention is not None
-    assert (first.attention.holder, first.attention.incarnation) == (token, INCARNATION)
-    await commit(store, token, 1, b"end", closing=RunState.COMPLETED)
-
-    repeat = await store.runs.deliver(run_id=run_id, **arguments)  # type: ignore[arg-type]  # shared arguments
-    assert repeat == Delivered(run_id, repeat=True, attention=None)
-    late = await store.runs.deliver(namespace=NAMESPACE, run_id=run_id, event=b"late", dedupe_id="e")
-    assert late == RunClosed(run_id, RunState.COMPLETED)
-
-
-async def test_dedupe_ids_are_forgotten_after_a_day(store: Stores) -> None:
-    """And no earlier."""
-    run_id = await a_run(store)
-    await signal(store, run_id, b"a", "d1")
-    store.clock.advance(24 * 3600 * 1000 - 5000)
-    await signal(store, run_id, b"b", "d2")
-    assert await signal(store, run_id, b"a", "d1") is None
-    store.clock.advance(10_000)
-    await signal(store, run_id, b"c", "d3")
-    assert await signal(store, run_id, b"a", "d1") is not None
-
-
-async def test_a_message_wakes_a_waiting_run_once(store: Stores) -> None:
-    """The first one says that the run is to be granted; the next finds that it was said."""
-    run_id = await a_run(store)
-    await commit(store, await a_grant(store, run_id), 1, b"a", drain=True, idle=True)
-
-    first, second = await signal(store, run_id, b"one"), await signal(store, run_id, b"two")
-    assert first is not None
-    assert second is not None
-    assert (first.fresh, first.holder, second.fresh) == (True, None, False)
-    assert await state(store, run_id) is RunState.RUNNING
-
-
 @pytest.mark.parametrize("run_id", ["", "nonsense", "9-0123456789abcdef0123", "0-0123456789abcdef0123"])
 async def test_an_unknown_run_is_not_found(store: Stores, run_id: str) -> None:
     """Also when the id could not be one: no key of that name is ever made."""
@@ -388,6 +255,17 @@ async def test_a_stalled_run_rests_until_it_is_woken(store: Stores) -> None:
     granted = await store.runs.grant(run_id=run_id, incarnation=OTHER, nonce="n2")
     assert isinstance(granted, Granted)
     assert granted.events == [b"started", b"signal"]
+
+
+async def test_who_waits_where_a_run_is_held_need_not_be_noted(store: Stores) -> None:
+    """The holder's coordinator sees the commit itself, so nothing is written for it."""
+    run_id = await a_run(store)
+    token = await a_grant(store, run_id)
+    assert await store.runs.watch(run_id=run_id, coordinator_id="coordinator") is RunState.RUNNING
+
+    done = await commit(store, token, 1, b"end", closing=RunState.COMPLETED)
+    assert isinstance(done, Committed)
+    assert done.waiters == []
 
 
 async def test_who_waits_is_told_by_the_commit_that_closes(store: Stores) -> None:
