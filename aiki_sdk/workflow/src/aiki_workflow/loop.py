@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from weakref import WeakSet
 
 from aiki_workflow.errors import NotDurableError
 
@@ -65,6 +64,8 @@ class RunTask(asyncio.Task[T]):
         # Before the base's own initializer, which already puts the task into a set.
         self.number = loop.next_number()
         super().__init__(coroutine, loop=loop, name=name or f"run-task-{self.number}", context=context)
+        # Tasks of an evicted run are dropped while pending, on purpose.
+        setattr(self, "_log_destroy_pending", False)  # noqa: B010  asyncio has no public way to say so
 
     def __hash__(self) -> int:
         return self.number
@@ -91,7 +92,6 @@ class RunLoop(asyncio.AbstractEventLoop):
         self._now_ms = 0
         self._number = 0
         self._ready: deque[asyncio.Handle] = deque()
-        self._tasks: WeakSet[RunTask[Any]] = WeakSet()
         self._generators: list[AsyncGenerator[Any, Any]] = []
         self._closed = False
 
@@ -175,9 +175,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         **_: Any,
     ) -> RunTask[T]:
         """A task of this run."""
-        task = RunTask(coro, loop=self, name=name, context=context)
-        self._tasks.add(task)
-        return task
+        return RunTask(coro, loop=self, name=name, context=context)
 
     def schedule_task(
         self, task: Task[..., Any], args: Sequence[object], kwargs: Mapping[str, object]
@@ -208,9 +206,6 @@ class RunLoop(asyncio.AbstractEventLoop):
         """Throw GeneratorExit into what still runs, and let its clean-up do nothing durable."""
         self._closed = True
         self._ready.clear()
-        for task in list(self._tasks):
-            # They are dropped while pending, on purpose.
-            setattr(task, "_log_destroy_pending", False)  # noqa: B010  asyncio has no public way to say so
         generators, self._generators = self._generators, []
         for generator in generators:
             step = generator.aclose()
