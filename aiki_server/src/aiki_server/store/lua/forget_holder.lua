@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- forget_holder: drop an incarnation that holds nothing here (any more).
 -- KEYS[1]   holders  zset   KEYS[2]  held:INCARNATION  set
 -- ARGV[1]   incarnation

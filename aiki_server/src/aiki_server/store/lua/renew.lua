@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- renew: extend a session, unless it is gone.
 -- KEYS[1]   aiki:sessions  zset, incarnation -> expiry in ms
 -- ARGV[1]   incarnation   [2]  expiry in ms, by the store's clock
