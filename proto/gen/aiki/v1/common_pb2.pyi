@@ -40,6 +40,10 @@ class _FailureKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FailureKi
     """A bug in workflow code: the run is parked, not failed."""
     FAILURE_KIND_DIVERGED: _FailureKind.ValueType  # 6
     """Workflow code and recorded history disagree: the run is parked, not failed."""
+    FAILURE_KIND_TERMINATED: _FailureKind.ValueType  # 7
+    """The run was ended from outside, without clean-up."""
+    FAILURE_KIND_REJECTED: _FailureKind.ValueType  # 8
+    """An update was not accepted."""
 
 class FailureKind(_FailureKind, metaclass=_FailureKindEnumTypeWrapper):
     """What kind of failure it was. A kind decides how it shows up in code, never whether it is retried."""
@@ -58,6 +62,10 @@ FAILURE_KIND_BUG: FailureKind.ValueType  # 5
 """A bug in workflow code: the run is parked, not failed."""
 FAILURE_KIND_DIVERGED: FailureKind.ValueType  # 6
 """Workflow code and recorded history disagree: the run is parked, not failed."""
+FAILURE_KIND_TERMINATED: FailureKind.ValueType  # 7
+"""The run was ended from outside, without clean-up."""
+FAILURE_KIND_REJECTED: FailureKind.ValueType  # 8
+"""An update was not accepted."""
 Global___FailureKind: _TypeAlias = FailureKind  # noqa: Y015
 
 class _RunState:
@@ -78,6 +86,18 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     """Closed with a result."""
     RUN_STATE_FAILED: _RunState.ValueType  # 5
     """Closed with a failure."""
+    RUN_STATE_CANCELLED: _RunState.ValueType  # 6
+    """Closed because it was asked to stop, after its clean-up."""
+    RUN_STATE_TERMINATED: _RunState.ValueType  # 7
+    """Closed from outside, without clean-up."""
+    RUN_STATE_TIMED_OUT: _RunState.ValueType  # 8
+    """Closed because its time was up."""
+    RUN_STATE_CONTINUED: _RunState.ValueType  # 9
+    """Closed, and another run goes on with its work."""
+    RUN_STATE_PAUSED: _RunState.ValueType  # 10
+    """Open, and held by an operator until it is resumed."""
+    RUN_STATE_SCHEDULED: _RunState.ValueType  # 11
+    """Open, and not begun: its start was delayed."""
 
 class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
     """Where a run is."""
@@ -94,7 +114,47 @@ RUN_STATE_COMPLETED: RunState.ValueType  # 4
 """Closed with a result."""
 RUN_STATE_FAILED: RunState.ValueType  # 5
 """Closed with a failure."""
+RUN_STATE_CANCELLED: RunState.ValueType  # 6
+"""Closed because it was asked to stop, after its clean-up."""
+RUN_STATE_TERMINATED: RunState.ValueType  # 7
+"""Closed from outside, without clean-up."""
+RUN_STATE_TIMED_OUT: RunState.ValueType  # 8
+"""Closed because its time was up."""
+RUN_STATE_CONTINUED: RunState.ValueType  # 9
+"""Closed, and another run goes on with its work."""
+RUN_STATE_PAUSED: RunState.ValueType  # 10
+"""Open, and held by an operator until it is resumed."""
+RUN_STATE_SCHEDULED: RunState.ValueType  # 11
+"""Open, and not begun: its start was delayed."""
 Global___RunState: _TypeAlias = RunState  # noqa: Y015
+
+class _ParentClosePolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ParentClosePolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ParentClosePolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PARENT_CLOSE_POLICY_UNSPECIFIED: _ParentClosePolicy.ValueType  # 0
+    """As PARENT_CLOSE_POLICY_CANCEL."""
+    PARENT_CLOSE_POLICY_CANCEL: _ParentClosePolicy.ValueType  # 1
+    """It is asked to stop."""
+    PARENT_CLOSE_POLICY_LEAVE: _ParentClosePolicy.ValueType  # 2
+    """It goes on by itself."""
+    PARENT_CLOSE_POLICY_TERMINATE: _ParentClosePolicy.ValueType  # 3
+    """It is ended without clean-up."""
+
+class ParentClosePolicy(_ParentClosePolicy, metaclass=_ParentClosePolicyEnumTypeWrapper):
+    """What becomes of a child run when its parent closes."""
+
+PARENT_CLOSE_POLICY_UNSPECIFIED: ParentClosePolicy.ValueType  # 0
+"""As PARENT_CLOSE_POLICY_CANCEL."""
+PARENT_CLOSE_POLICY_CANCEL: ParentClosePolicy.ValueType  # 1
+"""It is asked to stop."""
+PARENT_CLOSE_POLICY_LEAVE: ParentClosePolicy.ValueType  # 2
+"""It goes on by itself."""
+PARENT_CLOSE_POLICY_TERMINATE: ParentClosePolicy.ValueType  # 3
+"""It is ended without clean-up."""
+Global___ParentClosePolicy: _TypeAlias = ParentClosePolicy  # noqa: Y015
 
 @_typing.final
 class Payload(_message.Message):

@@ -4,9 +4,11 @@ isort:skip_file
 The history of a run: what happened to it and what it asked for, in order."""
 
 from aiki.v1 import common_pb2 as _common_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -32,16 +34,38 @@ class Event(_message.Message):
     TASK_FAILED_FIELD_NUMBER: _builtins.int
     TIMER_FIRED_FIELD_NUMBER: _builtins.int
     SIGNAL_RECEIVED_FIELD_NUMBER: _builtins.int
+    CHILD_COMPLETED_FIELD_NUMBER: _builtins.int
+    CHILD_FAILED_FIELD_NUMBER: _builtins.int
+    CHILD_STARTED_FIELD_NUMBER: _builtins.int
+    CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    UPDATE_RECEIVED_FIELD_NUMBER: _builtins.int
+    SIGNAL_DELIVERED_FIELD_NUMBER: _builtins.int
+    RUN_PAUSED_FIELD_NUMBER: _builtins.int
+    RUN_RESUMED_FIELD_NUMBER: _builtins.int
+    TIMER_RESCHEDULED_FIELD_NUMBER: _builtins.int
+    TASK_CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     TASK_SCHEDULED_FIELD_NUMBER: _builtins.int
     TASK_CANCELLED_FIELD_NUMBER: _builtins.int
     TIMER_STARTED_FIELD_NUMBER: _builtins.int
     TIMER_CANCELLED_FIELD_NUMBER: _builtins.int
     RUN_COMPLETED_FIELD_NUMBER: _builtins.int
     RUN_FAILED_FIELD_NUMBER: _builtins.int
+    CHILD_SCHEDULED_FIELD_NUMBER: _builtins.int
+    CHILD_CANCELLED_FIELD_NUMBER: _builtins.int
+    SIGNAL_SENT_FIELD_NUMBER: _builtins.int
+    STATE_PUBLISHED_FIELD_NUMBER: _builtins.int
+    UPDATE_COMPLETED_FIELD_NUMBER: _builtins.int
+    PATCH_MARKED_FIELD_NUMBER: _builtins.int
+    TIMER_MOVED_FIELD_NUMBER: _builtins.int
+    RUN_CANCELLED_FIELD_NUMBER: _builtins.int
+    RUN_TIMED_OUT_FIELD_NUMBER: _builtins.int
+    RUN_CONTINUED_FIELD_NUMBER: _builtins.int
+    RUN_TERMINATED_FIELD_NUMBER: _builtins.int
     TASK_STARTED_FIELD_NUMBER: _builtins.int
     TASK_ATTEMPT_FAILED_FIELD_NUMBER: _builtins.int
     TASK_DISPATCHED_FIELD_NUMBER: _builtins.int
     TASK_RETRY_DUE_FIELD_NUMBER: _builtins.int
+    TASK_PROGRESSED_FIELD_NUMBER: _builtins.int
     time_ms: _builtins.int
     """When its maker made it, milliseconds since the Unix epoch; never stamped again."""
     @_builtins.property
@@ -63,6 +87,46 @@ class Event(_message.Message):
     @_builtins.property
     def signal_received(self) -> Global___SignalReceived:
         """Input: a message for the run."""
+
+    @_builtins.property
+    def child_completed(self) -> Global___ChildCompleted:
+        """Input: a child run ended with a result."""
+
+    @_builtins.property
+    def child_failed(self) -> Global___ChildFailed:
+        """Input: a child run ended otherwise, or could not be started."""
+
+    @_builtins.property
+    def child_started(self) -> Global___ChildStarted:
+        """Input: a child run is there."""
+
+    @_builtins.property
+    def cancel_requested(self) -> Global___CancelRequested:
+        """Input: the run is asked to stop."""
+
+    @_builtins.property
+    def update_received(self) -> Global___UpdateReceived:
+        """Input: a request that the run is to answer."""
+
+    @_builtins.property
+    def signal_delivered(self) -> Global___SignalDelivered:
+        """Input: what came of a signal to another run."""
+
+    @_builtins.property
+    def run_paused(self) -> Global___RunPaused:
+        """Input: the run is held by an operator."""
+
+    @_builtins.property
+    def run_resumed(self) -> Global___RunResumed:
+        """Input: the run goes on."""
+
+    @_builtins.property
+    def timer_rescheduled(self) -> Global___TimerRescheduled:
+        """Input: somebody changed when a timer fires."""
+
+    @_builtins.property
+    def task_cancel_requested(self) -> Global___TaskCancelRequested:
+        """Input: an operator cancelled a task."""
 
     @_builtins.property
     def task_scheduled(self) -> Global___TaskScheduled:
@@ -89,6 +153,50 @@ class Event(_message.Message):
         """Command: the run ended with a failure. Always the last event."""
 
     @_builtins.property
+    def child_scheduled(self) -> Global___ChildScheduled:
+        """Command: start a child run."""
+
+    @_builtins.property
+    def child_cancelled(self) -> Global___ChildCancelled:
+        """Command: ask a child run to stop."""
+
+    @_builtins.property
+    def signal_sent(self) -> Global___SignalSent:
+        """Command: send a signal to another run."""
+
+    @_builtins.property
+    def state_published(self) -> Global___StatePublished:
+        """Command: make a value readable without a worker."""
+
+    @_builtins.property
+    def update_completed(self) -> Global___UpdateCompleted:
+        """Command: the answer to an update."""
+
+    @_builtins.property
+    def patch_marked(self) -> Global___PatchMarked:
+        """Command: the code takes the new branch of a change."""
+
+    @_builtins.property
+    def timer_moved(self) -> Global___TimerMoved:
+        """Command: a timer fires at another time, because the run was held."""
+
+    @_builtins.property
+    def run_cancelled(self) -> Global___RunCancelled:
+        """Command: the run ended because it was asked to stop. Always the last event."""
+
+    @_builtins.property
+    def run_timed_out(self) -> Global___RunTimedOut:
+        """Command: the run ended because its time was up. Always the last event."""
+
+    @_builtins.property
+    def run_continued(self) -> Global___RunContinued:
+        """Command: the run ended, and another one goes on. Always the last event."""
+
+    @_builtins.property
+    def run_terminated(self) -> Global___RunTerminated:
+        """Not of the code: the run was ended from outside. Always the last event."""
+
+    @_builtins.property
     def task_started(self) -> Global___TaskStarted:
         """Note: a task that the run's own worker runs has been going on for a while."""
 
@@ -104,6 +212,10 @@ class Event(_message.Message):
     def task_retry_due(self) -> Global___TaskRetryDue:
         """Note: the delay after a failed attempt is over."""
 
+    @_builtins.property
+    def task_progressed(self) -> Global___TaskProgressed:
+        """Note: an attempt on the run's own worker told how far it is."""
+
     def __init__(
         self,
         *,
@@ -113,22 +225,44 @@ class Event(_message.Message):
         task_failed: Global___TaskFailed | None = ...,
         timer_fired: Global___TimerFired | None = ...,
         signal_received: Global___SignalReceived | None = ...,
+        child_completed: Global___ChildCompleted | None = ...,
+        child_failed: Global___ChildFailed | None = ...,
+        child_started: Global___ChildStarted | None = ...,
+        cancel_requested: Global___CancelRequested | None = ...,
+        update_received: Global___UpdateReceived | None = ...,
+        signal_delivered: Global___SignalDelivered | None = ...,
+        run_paused: Global___RunPaused | None = ...,
+        run_resumed: Global___RunResumed | None = ...,
+        timer_rescheduled: Global___TimerRescheduled | None = ...,
+        task_cancel_requested: Global___TaskCancelRequested | None = ...,
         task_scheduled: Global___TaskScheduled | None = ...,
         task_cancelled: Global___TaskCancelled | None = ...,
         timer_started: Global___TimerStarted | None = ...,
         timer_cancelled: Global___TimerCancelled | None = ...,
         run_completed: Global___RunCompleted | None = ...,
         run_failed: Global___RunFailed | None = ...,
+        child_scheduled: Global___ChildScheduled | None = ...,
+        child_cancelled: Global___ChildCancelled | None = ...,
+        signal_sent: Global___SignalSent | None = ...,
+        state_published: Global___StatePublished | None = ...,
+        update_completed: Global___UpdateCompleted | None = ...,
+        patch_marked: Global___PatchMarked | None = ...,
+        timer_moved: Global___TimerMoved | None = ...,
+        run_cancelled: Global___RunCancelled | None = ...,
+        run_timed_out: Global___RunTimedOut | None = ...,
+        run_continued: Global___RunContinued | None = ...,
+        run_terminated: Global___RunTerminated | None = ...,
         task_started: Global___TaskStarted | None = ...,
         task_attempt_failed: Global___TaskAttemptFailed | None = ...,
         task_dispatched: Global___TaskDispatched | None = ...,
         task_retry_due: Global___TaskRetryDue | None = ...,
+        task_progressed: Global___TaskProgressed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "run_completed", b"run_completed", "run_failed", b"run_failed", "run_started", b"run_started", "signal_received", b"signal_received", "task_attempt_failed", b"task_attempt_failed", "task_cancelled", b"task_cancelled", "task_completed", b"task_completed", "task_dispatched", b"task_dispatched", "task_failed", b"task_failed", "task_retry_due", b"task_retry_due", "task_scheduled", b"task_scheduled", "task_started", b"task_started", "timer_cancelled", b"timer_cancelled", "timer_fired", b"timer_fired", "timer_started", b"timer_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "child_cancelled", b"child_cancelled", "child_completed", b"child_completed", "child_failed", b"child_failed", "child_scheduled", b"child_scheduled", "child_started", b"child_started", "kind", b"kind", "patch_marked", b"patch_marked", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_continued", b"run_continued", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "run_started", b"run_started", "run_terminated", b"run_terminated", "run_timed_out", b"run_timed_out", "signal_delivered", b"signal_delivered", "signal_received", b"signal_received", "signal_sent", b"signal_sent", "state_published", b"state_published", "task_attempt_failed", b"task_attempt_failed", "task_cancel_requested", b"task_cancel_requested", "task_cancelled", b"task_cancelled", "task_completed", b"task_completed", "task_dispatched", b"task_dispatched", "task_failed", b"task_failed", "task_progressed", b"task_progressed", "task_retry_due", b"task_retry_due", "task_scheduled", b"task_scheduled", "task_started", b"task_started", "timer_cancelled", b"timer_cancelled", "timer_fired", b"timer_fired", "timer_moved", b"timer_moved", "timer_rescheduled", b"timer_rescheduled", "timer_started", b"timer_started", "update_completed", b"update_completed", "update_received", b"update_received"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "run_completed", b"run_completed", "run_failed", b"run_failed", "run_started", b"run_started", "signal_received", b"signal_received", "task_attempt_failed", b"task_attempt_failed", "task_cancelled", b"task_cancelled", "task_completed", b"task_completed", "task_dispatched", b"task_dispatched", "task_failed", b"task_failed", "task_retry_due", b"task_retry_due", "task_scheduled", b"task_scheduled", "task_started", b"task_started", "time_ms", b"time_ms", "timer_cancelled", b"timer_cancelled", "timer_fired", b"timer_fired", "timer_started", b"timer_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "child_cancelled", b"child_cancelled", "child_completed", b"child_completed", "child_failed", b"child_failed", "child_scheduled", b"child_scheduled", "child_started", b"child_started", "kind", b"kind", "patch_marked", b"patch_marked", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_continued", b"run_continued", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "run_started", b"run_started", "run_terminated", b"run_terminated", "run_timed_out", b"run_timed_out", "signal_delivered", b"signal_delivered", "signal_received", b"signal_received", "signal_sent", b"signal_sent", "state_published", b"state_published", "task_attempt_failed", b"task_attempt_failed", "task_cancel_requested", b"task_cancel_requested", "task_cancelled", b"task_cancelled", "task_completed", b"task_completed", "task_dispatched", b"task_dispatched", "task_failed", b"task_failed", "task_progressed", b"task_progressed", "task_retry_due", b"task_retry_due", "task_scheduled", b"task_scheduled", "task_started", b"task_started", "time_ms", b"time_ms", "timer_cancelled", b"timer_cancelled", "timer_fired", b"timer_fired", "timer_moved", b"timer_moved", "timer_rescheduled", b"timer_rescheduled", "timer_started", b"timer_started", "update_completed", b"update_completed", "update_received", b"update_received"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "task_completed", "task_failed", "timer_fired", "signal_received", "task_scheduled", "task_cancelled", "timer_started", "timer_cancelled", "run_completed", "run_failed", "task_started", "task_attempt_failed", "task_dispatched", "task_retry_due"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "task_completed", "task_failed", "timer_fired", "signal_received", "child_completed", "child_failed", "child_started", "cancel_requested", "update_received", "signal_delivered", "run_paused", "run_resumed", "timer_rescheduled", "task_cancel_requested", "task_scheduled", "task_cancelled", "timer_started", "timer_cancelled", "run_completed", "run_failed", "child_scheduled", "child_cancelled", "signal_sent", "state_published", "update_completed", "patch_marked", "timer_moved", "run_cancelled", "run_timed_out", "run_continued", "run_terminated", "task_started", "task_attempt_failed", "task_dispatched", "task_retry_due", "task_progressed"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -145,6 +279,14 @@ class RunStarted(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     QUEUE_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    DEADLINE_MS_FIELD_NUMBER: _builtins.int
+    CONTINUED_FROM_FIELD_NUMBER: _builtins.int
+    CHAIN_INDEX_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
+    PARENT_WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """The workflow's name."""
     version: _builtins.str
@@ -153,6 +295,22 @@ class RunStarted(_message.Message):
     """The workflow id the caller chose, or a generated one."""
     queue: _builtins.str
     """The queue of the run."""
+    seed: _builtins.str
+    """What the run's random numbers are made from; empty means the run id."""
+    timeout_ms: _builtins.int
+    """How long the run may take, in milliseconds; 0 means without limit."""
+    deadline_ms: _builtins.int
+    """When the run and all that continue it must be over, milliseconds since the Unix epoch; 0 means never."""
+    continued_from: _builtins.str
+    """The run this one continues; empty when it continues none."""
+    chain_index: _builtins.int
+    """How many runs went before it in its chain."""
+    attempt: _builtins.int
+    """Which attempt of the workflow it is, from 1; 0 means 1."""
+    parent_run_id: _builtins.str
+    """The run that started it, if one did."""
+    parent_workflow_id: _builtins.str
+    """The workflow id of that run."""
     @_builtins.property
     def input(self) -> _common_pb2.Payload:
         """The arguments: a JSON object of "args" (array) and "kwargs" (object)."""
@@ -165,10 +323,18 @@ class RunStarted(_message.Message):
         input: _common_pb2.Payload | None = ...,
         workflow_id: _builtins.str = ...,
         queue: _builtins.str = ...,
+        seed: _builtins.str = ...,
+        timeout_ms: _builtins.int = ...,
+        deadline_ms: _builtins.int = ...,
+        continued_from: _builtins.str = ...,
+        chain_index: _builtins.int = ...,
+        attempt: _builtins.int = ...,
+        parent_run_id: _builtins.str = ...,
+        parent_workflow_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "queue", b"queue", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chain_index", b"chain_index", "continued_from", b"continued_from", "deadline_ms", b"deadline_ms", "input", b"input", "parent_run_id", b"parent_run_id", "parent_workflow_id", b"parent_workflow_id", "queue", b"queue", "seed", b"seed", "timeout_ms", b"timeout_ms", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -579,6 +745,9 @@ class TaskSpec(_message.Message):
     DEADLINE_MS_FIELD_NUMBER: _builtins.int
     ATTEMPTS_MADE_FIELD_NUMBER: _builtins.int
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_TIMEOUT_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """Names the call within the run."""
     task: _builtins.str
@@ -603,6 +772,18 @@ class TaskSpec(_message.Message):
     def attempt_timeout(self) -> _duration_pb2.Duration:
         """The longest one attempt may take; absent means without limit."""
 
+    @_builtins.property
+    def queue_timeout(self) -> _duration_pb2.Duration:
+        """The longest it may wait in its queue; absent means without limit."""
+
+    @_builtins.property
+    def heartbeat_timeout(self) -> _duration_pb2.Duration:
+        """The longest an attempt may be silent; absent means without limit."""
+
+    @_builtins.property
+    def checkpoint(self) -> _common_pb2.Payload:
+        """What an attempt told of how far it was."""
+
     def __init__(
         self,
         *,
@@ -615,11 +796,660 @@ class TaskSpec(_message.Message):
         deadline_ms: _builtins.int = ...,
         attempts_made: _builtins.int = ...,
         workflow_id: _builtins.str = ...,
+        queue_timeout: _duration_pb2.Duration | None = ...,
+        heartbeat_timeout: _duration_pb2.Duration | None = ...,
+        checkpoint: _common_pb2.Payload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "input", b"input", "retry", b"retry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "checkpoint", b"checkpoint", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue_timeout", b"queue_timeout", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt_timeout", b"attempt_timeout", "attempts_made", b"attempts_made", "deadline_ms", b"deadline_ms", "input", b"input", "queue", b"queue", "retry", b"retry", "task", b"task", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt_timeout", b"attempt_timeout", "attempts_made", b"attempts_made", "checkpoint", b"checkpoint", "deadline_ms", b"deadline_ms", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue", b"queue", "queue_timeout", b"queue_timeout", "retry", b"retry", "task", b"task", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskSpec: _TypeAlias = TaskSpec  # noqa: Y015
+
+@_typing.final
+class ChildCompleted(_message.Message):
+    """A child run ended with a result."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Which child."""
+    @_builtins.property
+    def output(self) -> _common_pb2.Payload:
+        """The result."""
+
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        output: _common_pb2.Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "output", b"output"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChildCompleted: _TypeAlias = ChildCompleted  # noqa: Y015
+
+@_typing.final
+class ChildFailed(_message.Message):
+    """A child run ended otherwise, or could not be started."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Which child."""
+    @_builtins.property
+    def failure(self) -> _common_pb2.Failure:
+        """Why."""
+
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        failure: _common_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "failure", b"failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChildFailed: _TypeAlias = ChildFailed  # noqa: Y015
+
+@_typing.final
+class ChildStarted(_message.Message):
+    """A child run is there. Sent when ChildScheduled asks for it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Which child."""
+    run_id: _builtins.str
+    """Its run."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChildStarted: _TypeAlias = ChildStarted  # noqa: Y015
+
+@_typing.final
+class CancelRequested(_message.Message):
+    """The run is asked to stop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRequested: _TypeAlias = CancelRequested  # noqa: Y015
+
+@_typing.final
+class UpdateReceived(_message.Message):
+    """A request that the run is to answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    update_id: _builtins.str
+    """Names the update within the run, whoever repeats it."""
+    name: _builtins.str
+    """The update's name."""
+    @_builtins.property
+    def input(self) -> _common_pb2.Payload:
+        """The arguments, as in TaskScheduled."""
+
+    def __init__(
+        self,
+        *,
+        update_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        input: _common_pb2.Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "name", b"name", "update_id", b"update_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateReceived: _TypeAlias = UpdateReceived  # noqa: Y015
+
+@_typing.final
+class SignalDelivered(_message.Message):
+    """What came of a signal to another run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Which signal."""
+    @_builtins.property
+    def failure(self) -> _common_pb2.Failure:
+        """Why it could not be delivered; absent when it was."""
+
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        failure: _common_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "failure", b"failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalDelivered: _TypeAlias = SignalDelivered  # noqa: Y015
+
+@_typing.final
+class RunPaused(_message.Message):
+    """The run is held by an operator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunPaused: _TypeAlias = RunPaused  # noqa: Y015
+
+@_typing.final
+class RunResumed(_message.Message):
+    """The run goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROZEN_MS_FIELD_NUMBER: _builtins.int
+    frozen_ms: _builtins.int
+    """How long its timers stood still, in milliseconds; 0 when they ran on."""
+    def __init__(
+        self,
+        *,
+        frozen_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frozen_ms", b"frozen_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunResumed: _TypeAlias = RunResumed  # noqa: Y015
+
+@_typing.final
+class TimerRescheduled(_message.Message):
+    """Somebody changed when a timer fires."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Which timer."""
+    due_ms: _builtins.int
+    """When it fires now, milliseconds since the Unix epoch."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        due_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "due_ms", b"due_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimerRescheduled: _TypeAlias = TimerRescheduled  # noqa: Y015
+
+@_typing.final
+class TaskCancelRequested(_message.Message):
+    """An operator cancelled a task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Which task."""
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskCancelRequested: _TypeAlias = TaskCancelRequested  # noqa: Y015
+
+@_typing.final
+class ChildScheduled(_message.Message):
+    """Start a child run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    CLOSE_POLICY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    CONFIRM_FIELD_NUMBER: _builtins.int
+    DELAY_MS_FIELD_NUMBER: _builtins.int
+    CHAIN_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Names the call within the run."""
+    workflow: _builtins.str
+    """The workflow's name."""
+    version: _builtins.str
+    """Its version."""
+    workflow_id: _builtins.str
+    """The child's workflow id."""
+    queue: _builtins.str
+    """Its queue."""
+    close_policy: _common_pb2.ParentClosePolicy.ValueType
+    """What becomes of it when this run closes."""
+    timeout_ms: _builtins.int
+    """How long it may take, in milliseconds; 0 means without limit."""
+    confirm: _builtins.bool
+    """Say ChildStarted when it is there."""
+    delay_ms: _builtins.int
+    """How long its start waits, in milliseconds."""
+    chain_timeout_ms: _builtins.int
+    """When it and all that continue it must be over, in milliseconds from its start; 0 means never."""
+    @_builtins.property
+    def input(self) -> _common_pb2.Payload:
+        """The arguments, as in TaskScheduled."""
+
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        workflow: _builtins.str = ...,
+        version: _builtins.str = ...,
+        workflow_id: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        input: _common_pb2.Payload | None = ...,
+        close_policy: _common_pb2.ParentClosePolicy.ValueType = ...,
+        timeout_ms: _builtins.int = ...,
+        confirm: _builtins.bool = ...,
+        delay_ms: _builtins.int = ...,
+        chain_timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "chain_timeout_ms", b"chain_timeout_ms", "close_policy", b"close_policy", "confirm", b"confirm", "delay_ms", b"delay_ms", "input", b"input", "queue", b"queue", "timeout_ms", b"timeout_ms", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChildScheduled: _TypeAlias = ChildScheduled  # noqa: Y015
+
+@_typing.final
+class ChildCancelled(_message.Message):
+    """Ask a child run to stop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Which child."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChildCancelled: _TypeAlias = ChildCancelled  # noqa: Y015
+
+@_typing.final
+class SignalSent(_message.Message):
+    """Send a signal to another run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Names the call within the run."""
+    workflow_id: _builtins.str
+    """The workflow id of the other run."""
+    name: _builtins.str
+    """The signal's name."""
+    @_builtins.property
+    def value(self) -> _common_pb2.Payload:
+        """Its value."""
+
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        workflow_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        value: _common_pb2.Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "value", b"value", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalSent: _TypeAlias = SignalSent  # noqa: Y015
+
+@_typing.final
+class StatePublished(_message.Message):
+    """Make a value readable without a worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Names the call within the run."""
+    key: _builtins.str
+    """The key."""
+    @_builtins.property
+    def value(self) -> _common_pb2.Payload:
+        """The value."""
+
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        key: _builtins.str = ...,
+        value: _common_pb2.Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "key", b"key", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatePublished: _TypeAlias = StatePublished  # noqa: Y015
+
+@_typing.final
+class UpdateCompleted(_message.Message):
+    """The answer to an update."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UPDATE_ID_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    update_id: _builtins.str
+    """Which update."""
+    @_builtins.property
+    def output(self) -> _common_pb2.Payload:
+        """The result; absent when it failed."""
+
+    @_builtins.property
+    def failure(self) -> _common_pb2.Failure:
+        """Why it failed, or was rejected."""
+
+    def __init__(
+        self,
+        *,
+        update_id: _builtins.str = ...,
+        output: _common_pb2.Payload | None = ...,
+        failure: _common_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output", b"output", "update_id", b"update_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateCompleted: _TypeAlias = UpdateCompleted  # noqa: Y015
+
+@_typing.final
+class PatchMarked(_message.Message):
+    """The code takes the new branch of a change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """"patch/NAME"."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PatchMarked: _TypeAlias = PatchMarked  # noqa: Y015
+
+@_typing.final
+class TimerMoved(_message.Message):
+    """A timer fires at another time, because the run was held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Which timer."""
+    due_ms: _builtins.int
+    """When it fires now, milliseconds since the Unix epoch."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        due_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "due_ms", b"due_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimerMoved: _TypeAlias = TimerMoved  # noqa: Y015
+
+@_typing.final
+class RunCancelled(_message.Message):
+    """The run ended because it was asked to stop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAILURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def failure(self) -> _common_pb2.Failure:
+        """Why, with the reason that was given."""
+
+    def __init__(
+        self,
+        *,
+        failure: _common_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunCancelled: _TypeAlias = RunCancelled  # noqa: Y015
+
+@_typing.final
+class RunTimedOut(_message.Message):
+    """The run ended because its time was up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAILURE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def failure(self) -> _common_pb2.Failure:
+        """What it was doing."""
+
+    def __init__(
+        self,
+        *,
+        failure: _common_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunTimedOut: _TypeAlias = RunTimedOut  # noqa: Y015
+
+@_typing.final
+class RunContinued(_message.Message):
+    """The run ended, and another one goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SIGNALS_FIELD_NUMBER: _builtins.int
+    DELAY_MS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """The workflow's version from there on."""
+    delay_ms: _builtins.int
+    """How long the next run waits, in milliseconds."""
+    attempt: _builtins.int
+    """Which attempt the next one is, from 1."""
+    timeout_ms: _builtins.int
+    """How long the next run may take, in milliseconds; 0 means without limit."""
+    @_builtins.property
+    def input(self) -> _common_pb2.Payload:
+        """The arguments of the next run."""
+
+    @_builtins.property
+    def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalReceived]:
+        """Signals that nobody has waited for: the next run gets them."""
+
+    @_builtins.property
+    def failure(self) -> _common_pb2.Failure:
+        """Why this one failed, when the next one tries again."""
+
+    def __init__(
+        self,
+        *,
+        input: _common_pb2.Payload | None = ...,
+        version: _builtins.str = ...,
+        signals: _abc.Iterable[Global___SignalReceived] | None = ...,
+        delay_ms: _builtins.int = ...,
+        failure: _common_pb2.Failure | None = ...,
+        attempt: _builtins.int = ...,
+        timeout_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "delay_ms", b"delay_ms", "failure", b"failure", "input", b"input", "signals", b"signals", "timeout_ms", b"timeout_ms", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunContinued: _TypeAlias = RunContinued  # noqa: Y015
+
+@_typing.final
+class RunTerminated(_message.Message):
+    """The run was ended from outside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunTerminated: _TypeAlias = RunTerminated  # noqa: Y015
+
+@_typing.final
+class TaskProgressed(_message.Message):
+    """An attempt on the run's own worker told how far it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Which task."""
+    @_builtins.property
+    def checkpoint(self) -> _common_pb2.Payload:
+        """What the next attempt may read."""
+
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        checkpoint: _common_pb2.Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "checkpoint", b"checkpoint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskProgressed: _TypeAlias = TaskProgressed  # noqa: Y015

@@ -85,6 +85,8 @@ class WorkerMessage(_message.Message):
     TASK_START_FIELD_NUMBER: _builtins.int
     TASK_REPORT_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
+    TASK_PROGRESS_FIELD_NUMBER: _builtins.int
+    QUERY_RESULT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """The first message of a stream, and only that."""
@@ -121,6 +123,14 @@ class WorkerMessage(_message.Message):
     def drain(self) -> Global___Drain:
         """The worker takes no more work and wants to go."""
 
+    @_builtins.property
+    def task_progress(self) -> Global___TaskProgress:
+        """How far a remote task is."""
+
+    @_builtins.property
+    def query_result(self) -> Global___QueryResult:
+        """The answer to Query."""
+
     def __init__(
         self,
         *,
@@ -133,12 +143,14 @@ class WorkerMessage(_message.Message):
         task_start: Global___TaskStart | None = ...,
         task_report: Global___TaskReport | None = ...,
         drain: Global___Drain | None = ...,
+        task_progress: Global___TaskProgress | None = ...,
+        query_result: Global___QueryResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "credit", b"credit", "drain", b"drain", "hello", b"hello", "kind", b"kind", "need_history", b"need_history", "release", b"release", "renew", b"renew", "task_report", b"task_report", "task_start", b"task_start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "credit", b"credit", "drain", b"drain", "hello", b"hello", "kind", b"kind", "need_history", b"need_history", "query_result", b"query_result", "release", b"release", "renew", b"renew", "task_progress", b"task_progress", "task_report", b"task_report", "task_start", b"task_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "credit", b"credit", "drain", b"drain", "hello", b"hello", "kind", b"kind", "need_history", b"need_history", "release", b"release", "renew", b"renew", "task_report", b"task_report", "task_start", b"task_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "credit", b"credit", "drain", b"drain", "hello", b"hello", "kind", b"kind", "need_history", b"need_history", "query_result", b"query_result", "release", b"release", "renew", b"renew", "task_progress", b"task_progress", "task_report", b"task_report", "task_start", b"task_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "credit", "renew", "commit", "release", "need_history", "task_start", "task_report", "drain"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "credit", "renew", "commit", "release", "need_history", "task_start", "task_report", "drain", "task_progress", "query_result"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -161,6 +173,8 @@ class CoordinatorMessage(_message.Message):
     CANCEL_FIELD_NUMBER: _builtins.int
     DRAIN_FIELD_NUMBER: _builtins.int
     RELEASE_RESULT_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """The answer to Hello."""
@@ -205,6 +219,14 @@ class CoordinatorMessage(_message.Message):
     def release_result(self) -> Global___ReleaseResult:
         """The answer to Release."""
 
+    @_builtins.property
+    def recall(self) -> Global___Recall:
+        """Give a run back as soon as what runs of it is recorded."""
+
+    @_builtins.property
+    def query(self) -> Global___Query:
+        """Look at a run."""
+
     def __init__(
         self,
         *,
@@ -219,12 +241,14 @@ class CoordinatorMessage(_message.Message):
         cancel: Global___Cancel | None = ...,
         drain: Global___Drain | None = ...,
         release_result: Global___ReleaseResult | None = ...,
+        recall: Global___Recall | None = ...,
+        query: Global___Query | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "commit_result", b"commit_result", "drain", b"drain", "history_page", b"history_page", "kind", b"kind", "poke", b"poke", "release_result", b"release_result", "renewed", b"renewed", "run_grant", b"run_grant", "task_assignment", b"task_assignment", "task_report_result", b"task_report_result", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "commit_result", b"commit_result", "drain", b"drain", "history_page", b"history_page", "kind", b"kind", "poke", b"poke", "query", b"query", "recall", b"recall", "release_result", b"release_result", "renewed", b"renewed", "run_grant", b"run_grant", "task_assignment", b"task_assignment", "task_report_result", b"task_report_result", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "commit_result", b"commit_result", "drain", b"drain", "history_page", b"history_page", "kind", b"kind", "poke", b"poke", "release_result", b"release_result", "renewed", b"renewed", "run_grant", b"run_grant", "task_assignment", b"task_assignment", "task_report_result", b"task_report_result", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "commit_result", b"commit_result", "drain", b"drain", "history_page", b"history_page", "kind", b"kind", "poke", b"poke", "query", b"query", "recall", b"recall", "release_result", b"release_result", "renewed", b"renewed", "run_grant", b"run_grant", "task_assignment", b"task_assignment", "task_report_result", b"task_report_result", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "renewed", "run_grant", "history_page", "commit_result", "task_assignment", "task_report_result", "poke", "cancel", "drain", "release_result"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "renewed", "run_grant", "history_page", "commit_result", "task_assignment", "task_report_result", "poke", "cancel", "drain", "release_result", "recall", "query"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -794,10 +818,14 @@ class TaskReport(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
     DURATION_MS_FIELD_NUMBER: _builtins.int
+    DEFERRED_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
     final: _builtins.bool
     """The failure is final, whatever the retry policy says."""
     duration_ms: _builtins.int
     """How long the attempt took, in milliseconds."""
+    deferred: _builtins.bool
+    """Neither output nor failure yet: somebody completes the task later by its token."""
     @_builtins.property
     def lease(self) -> _common_pb2.Lease:
         """The task's lease."""
@@ -810,6 +838,10 @@ class TaskReport(_message.Message):
     def failure(self) -> _common_pb2.Failure:
         """How it failed."""
 
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """The next attempt waits this long instead of what the retry policy says."""
+
     def __init__(
         self,
         *,
@@ -818,10 +850,12 @@ class TaskReport(_message.Message):
         failure: _common_pb2.Failure | None = ...,
         final: _builtins.bool = ...,
         duration_ms: _builtins.int = ...,
+        deferred: _builtins.bool = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "lease", b"lease", "outcome", b"outcome", "output", b"output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "lease", b"lease", "outcome", b"outcome", "output", b"output", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_ms", b"duration_ms", "failure", b"failure", "final", b"final", "lease", b"lease", "outcome", b"outcome", "output", b"output"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "duration_ms", b"duration_ms", "failure", b"failure", "final", b"final", "lease", b"lease", "outcome", b"outcome", "output", b"output", "retry_after", b"retry_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["output", "failure"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
@@ -929,3 +963,163 @@ class Drain(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Drain: _TypeAlias = Drain  # noqa: Y015
+
+@_typing.final
+class TaskProgress(_message.Message):
+    """How far a remote task is. Not answered; a task that is cancelled is told so by Cancel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    CHECKPOINT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lease(self) -> _common_pb2.Lease:
+        """The task's lease."""
+
+    @_builtins.property
+    def checkpoint(self) -> _common_pb2.Payload:
+        """What the next attempt may read; absent when there is nothing to keep."""
+
+    def __init__(
+        self,
+        *,
+        lease: _common_pb2.Lease | None = ...,
+        checkpoint: _common_pb2.Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskProgress: _TypeAlias = TaskProgress  # noqa: Y015
+
+@_typing.final
+class Recall(_message.Message):
+    """Give a run back as soon as what runs of it is recorded, and start nothing more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lease(self) -> _common_pb2.Lease:
+        """The run's lease; a recall of another lease than the current one is ignored."""
+
+    def __init__(
+        self,
+        *,
+        lease: _common_pb2.Lease | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Recall: _TypeAlias = Recall  # noqa: Y015
+
+@_typing.final
+class Query(_message.Message):
+    """Look at a run, without a lease: bring a copy of it to the end of its history and ask it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.str
+    """Names the question; the answer carries it."""
+    run_id: _builtins.str
+    """The run. A worker that needs more of the history asks with a lease of this run, epoch 0 and the query
+    id as nonce.
+    """
+    workflow_id: _builtins.str
+    """The workflow id."""
+    workflow: _builtins.str
+    """The workflow's name."""
+    version: _builtins.str
+    """Its version."""
+    queue: _builtins.str
+    """The queue of the run."""
+    length: _builtins.int
+    """Events in the history."""
+    query: _builtins.str
+    """A query, by name."""
+    update: _builtins.str
+    """Whether an update would be accepted, by name."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_history_pb2.Event]:
+        """The history from its beginning; when it does not reach `length`, the worker asks for the rest."""
+
+    @_builtins.property
+    def input(self) -> _common_pb2.Payload:
+        """The arguments, as in TaskScheduled."""
+
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        workflow_id: _builtins.str = ...,
+        workflow: _builtins.str = ...,
+        version: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        length: _builtins.int = ...,
+        events: _abc.Iterable[_history_pb2.Event] | None = ...,
+        query: _builtins.str = ...,
+        update: _builtins.str = ...,
+        input: _common_pb2.Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "input", b"input", "query", b"query", "update", b"update"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["about", b"about", "events", b"events", "input", b"input", "length", b"length", "query", b"query", "query_id", b"query_id", "queue", b"queue", "run_id", b"run_id", "update", b"update", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_about: _TypeAlias = _typing.Literal["query", "update"]  # noqa: Y015
+    _WhichOneofArgType_about: _TypeAlias = _typing.Literal["about", b"about"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_about) -> _WhichOneofReturnType_about | None: ...
+
+Global___Query: _TypeAlias = Query  # noqa: Y015
+
+@_typing.final
+class QueryResult(_message.Message):
+    """The answer to Query."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_ID_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    query_id: _builtins.str
+    """Which question."""
+    @_builtins.property
+    def output(self) -> _common_pb2.Payload:
+        """What the query returned; for an update that would be accepted, empty."""
+
+    @_builtins.property
+    def failure(self) -> _common_pb2.Failure:
+        """How it failed, or why the update would be rejected."""
+
+    def __init__(
+        self,
+        *,
+        query_id: _builtins.str = ...,
+        output: _common_pb2.Payload | None = ...,
+        failure: _common_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "outcome", b"outcome", "output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "outcome", b"outcome", "output", b"output", "query_id", b"query_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["output", "failure"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___QueryResult: _TypeAlias = QueryResult  # noqa: Y015

@@ -94,6 +94,10 @@ class StartRunRequest(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     ID_POLICY_FIELD_NUMBER: _builtins.int
     REQUIRE_WORKER_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    CHAIN_TIMEOUT_FIELD_NUMBER: _builtins.int
+    DELAY_FIELD_NUMBER: _builtins.int
+    SIGNAL_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace; empty means "default"."""
     request_id: _builtins.str
@@ -114,6 +118,22 @@ class StartRunRequest(_message.Message):
     def input(self) -> _common_pb2.Payload:
         """The arguments: a JSON object of "args" (array) and "kwargs" (object)."""
 
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """The longest the run may take; absent means without limit."""
+
+    @_builtins.property
+    def chain_timeout(self) -> _duration_pb2.Duration:
+        """The longest the run and all that continue it may take; absent means without limit."""
+
+    @_builtins.property
+    def delay(self) -> _duration_pb2.Duration:
+        """The run begins this much later."""
+
+    @_builtins.property
+    def signal(self) -> _history_pb2.SignalReceived:
+        """A signal for the run, delivered with its start, or to the run that is there when the id policy returns one."""
+
     def __init__(
         self,
         *,
@@ -126,10 +146,14 @@ class StartRunRequest(_message.Message):
         input: _common_pb2.Payload | None = ...,
         id_policy: Global___WorkflowIdPolicy.ValueType = ...,
         require_worker: _builtins.bool = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        chain_timeout: _duration_pb2.Duration | None = ...,
+        delay: _duration_pb2.Duration | None = ...,
+        signal: _history_pb2.SignalReceived | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chain_timeout", b"chain_timeout", "delay", b"delay", "input", b"input", "signal", b"signal", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id_policy", b"id_policy", "input", b"input", "namespace", b"namespace", "queue", b"queue", "request_id", b"request_id", "require_worker", b"require_worker", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_timeout", b"chain_timeout", "delay", b"delay", "id_policy", b"id_policy", "input", b"input", "namespace", b"namespace", "queue", b"queue", "request_id", b"request_id", "require_worker", b"require_worker", "signal", b"signal", "timeout", b"timeout", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -178,16 +202,19 @@ class TaskView(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     LAST_FAILURE_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """Names the call within the run."""
     task: _builtins.str
     """The task's name."""
     state: _builtins.str
-    """"scheduled", "queued", "running", "backoff"."""
+    """"scheduled", "queued", "running", "backoff", "deferred", "completed", "failed", "cancelled"."""
     attempt: _builtins.int
     """The current or next attempt, from 1."""
     worker: _builtins.str
     """Who runs it, if anybody."""
+    duration_ms: _builtins.int
+    """How long the last attempt took, in milliseconds, when it is over."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """When this state began."""
@@ -206,10 +233,11 @@ class TaskView(_message.Message):
         worker: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         last_failure: _common_pb2.Failure | None = ...,
+        duration_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["last_failure", b"last_failure", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt", b"attempt", "last_failure", b"last_failure", "since", b"since", "state", b"state", "task", b"task", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt", b"attempt", "duration_ms", b"duration_ms", "last_failure", b"last_failure", "since", b"since", "state", b"state", "task", b"task", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -220,6 +248,27 @@ class Run(_message.Message):
     """One run."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PublishedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _common_pb2.Payload: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _common_pb2.Payload | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     NAMESPACE_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
@@ -236,6 +285,15 @@ class Run(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     WAITING_FOR_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
+    PUBLISHED_FIELD_NUMBER: _builtins.int
+    TIMERS_FIELD_NUMBER: _builtins.int
+    CHILDREN_FIELD_NUMBER: _builtins.int
+    SIGNALS_FIELD_NUMBER: _builtins.int
+    CONTINUED_FROM_FIELD_NUMBER: _builtins.int
+    CONTINUED_AS_FIELD_NUMBER: _builtins.int
+    PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    MAIL_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     run_id: _builtins.str
@@ -256,6 +314,14 @@ class Run(_message.Message):
     """Who holds it, if anybody."""
     waiting_for: _builtins.str
     """Why nothing happens, for people; empty when something does. Left out of listings."""
+    continued_from: _builtins.str
+    """The run this one continues, if any."""
+    continued_as: _builtins.str
+    """The run that goes on with this one's work, if any."""
+    parent_run_id: _builtins.str
+    """The run that started it, if one did."""
+    mail: _builtins.int
+    """Mail that it has not read."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it was started."""
@@ -274,7 +340,27 @@ class Run(_message.Message):
 
     @_builtins.property
     def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TaskView]:
-        """Open tasks that are in a queue or run elsewhere, at most 1,000. Left out of listings."""
+        """Tasks, the newest 1,000. Left out of listings."""
+
+    @_builtins.property
+    def published(self) -> _containers.MessageMap[_builtins.str, _common_pb2.Payload]:
+        """What the code has published, by key. Left out of listings."""
+
+    @_builtins.property
+    def timers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimerView]:
+        """Timers that have not fired, the newest 1,000. Left out of listings."""
+
+    @_builtins.property
+    def children(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChildView]:
+        """Children, the newest 1,000. Left out of listings."""
+
+    @_builtins.property
+    def signals(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignalView]:
+        """Signals, the newest 1,000. Left out of listings."""
+
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When it reached its state. Left out of listings."""
 
     def __init__(
         self,
@@ -294,14 +380,131 @@ class Run(_message.Message):
         worker: _builtins.str = ...,
         waiting_for: _builtins.str = ...,
         tasks: _abc.Iterable[Global___TaskView] | None = ...,
+        published: _abc.Mapping[_builtins.str, _common_pb2.Payload] | None = ...,
+        timers: _abc.Iterable[Global___TimerView] | None = ...,
+        children: _abc.Iterable[Global___ChildView] | None = ...,
+        signals: _abc.Iterable[Global___SignalView] | None = ...,
+        continued_from: _builtins.str = ...,
+        continued_as: _builtins.str = ...,
+        parent_run_id: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        mail: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "failure", b"failure", "output", b"output", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "failure", b"failure", "output", b"output", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "failure", b"failure", "history_length", b"history_length", "namespace", b"namespace", "output", b"output", "queue", b"queue", "run_id", b"run_id", "start_time", b"start_time", "state", b"state", "tasks", b"tasks", "version", b"version", "waiting_for", b"waiting_for", "worker", b"worker", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "close_time", b"close_time", "continued_as", b"continued_as", "continued_from", b"continued_from", "failure", b"failure", "history_length", b"history_length", "mail", b"mail", "namespace", b"namespace", "output", b"output", "parent_run_id", b"parent_run_id", "published", b"published", "queue", b"queue", "run_id", b"run_id", "signals", b"signals", "since", b"since", "start_time", b"start_time", "state", b"state", "tasks", b"tasks", "timers", b"timers", "version", b"version", "waiting_for", b"waiting_for", "worker", b"worker", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Run: _TypeAlias = Run  # noqa: Y015
+
+@_typing.final
+class TimerView(_message.Message):
+    """A timer that has not fired."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Names the timer within the run."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When it was started."""
+
+    @_builtins.property
+    def due(self) -> _timestamp_pb2.Timestamp:
+        """When it fires."""
+
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        due: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due", b"due", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "due", b"due", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimerView: _TypeAlias = TimerView  # noqa: Y015
+
+@_typing.final
+class ChildView(_message.Message):
+    """A child of a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Names the call within the run."""
+    workflow: _builtins.str
+    """The workflow's name."""
+    workflow_id: _builtins.str
+    """Its workflow id."""
+    state: _builtins.str
+    """"open", "completed", "failed" or "cancelling"."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When this state began."""
+
+    @_builtins.property
+    def failure(self) -> _common_pb2.Failure:
+        """Why it failed, if it did."""
+
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        workflow: _builtins.str = ...,
+        workflow_id: _builtins.str = ...,
+        state: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        failure: _common_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "failure", b"failure", "since", b"since", "state", b"state", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChildView: _TypeAlias = ChildView  # noqa: Y015
+
+@_typing.final
+class SignalView(_message.Message):
+    """A signal that a run has received."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The signal's name."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it came."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignalView: _TypeAlias = SignalView  # noqa: Y015
 
 @_typing.final
 class GetRunRequest(_message.Message):
@@ -662,3 +865,645 @@ class ResumeRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResumeRunResponse: _TypeAlias = ResumeRunResponse  # noqa: Y015
+
+@_typing.final
+class CancelRunRequest(_message.Message):
+    """A request to ask a run to stop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; empty means "default"."""
+    request_id: _builtins.str
+    """Random, made once by the caller and kept over its retries."""
+    reason: _builtins.str
+    """Why, for people."""
+    @_builtins.property
+    def run(self) -> Global___RunReference:
+        """Which run."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: Global___RunReference | None = ...,
+        request_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "reason", b"reason", "request_id", b"request_id", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRunRequest: _TypeAlias = CancelRunRequest  # noqa: Y015
+
+@_typing.final
+class CancelRunResponse(_message.Message):
+    """The run has been asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRunResponse: _TypeAlias = CancelRunResponse  # noqa: Y015
+
+@_typing.final
+class TerminateRunRequest(_message.Message):
+    """A request to end a run at once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; empty means "default"."""
+    reason: _builtins.str
+    """Why, for people."""
+    @_builtins.property
+    def run(self) -> Global___RunReference:
+        """Which run."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: Global___RunReference | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "reason", b"reason", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TerminateRunRequest: _TypeAlias = TerminateRunRequest  # noqa: Y015
+
+@_typing.final
+class TerminateRunResponse(_message.Message):
+    """The run is closed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TerminateRunResponse: _TypeAlias = TerminateRunResponse  # noqa: Y015
+
+@_typing.final
+class PauseRunRequest(_message.Message):
+    """A request to hold a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FREEZE_TIMERS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; empty means "default"."""
+    reason: _builtins.str
+    """Why, for people."""
+    freeze_timers: _builtins.bool
+    """Its timers stand still too, and fire later by as long as it was held."""
+    @_builtins.property
+    def run(self) -> Global___RunReference:
+        """Which run."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: Global___RunReference | None = ...,
+        reason: _builtins.str = ...,
+        freeze_timers: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freeze_timers", b"freeze_timers", "namespace", b"namespace", "reason", b"reason", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRunRequest: _TypeAlias = PauseRunRequest  # noqa: Y015
+
+@_typing.final
+class PauseRunResponse(_message.Message):
+    """The run is held, or will be when what runs of it is recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PauseRunResponse: _TypeAlias = PauseRunResponse  # noqa: Y015
+
+@_typing.final
+class CancelTaskRequest(_message.Message):
+    """A request to cancel one task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; empty means "default"."""
+    request_id: _builtins.str
+    """Random, made once by the caller and kept over its retries."""
+    address: _builtins.str
+    """Names the call within the run."""
+    reason: _builtins.str
+    """Why, for people."""
+    @_builtins.property
+    def run(self) -> Global___RunReference:
+        """Which run."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: Global___RunReference | None = ...,
+        request_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelTaskRequest: _TypeAlias = CancelTaskRequest  # noqa: Y015
+
+@_typing.final
+class CancelTaskResponse(_message.Message):
+    """The run has been told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelTaskResponse: _TypeAlias = CancelTaskResponse  # noqa: Y015
+
+@_typing.final
+class MoveTimerRequest(_message.Message):
+    """A request to change when a timer fires."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; empty means "default"."""
+    address: _builtins.str
+    """Which timer; empty when the run has one only."""
+    @_builtins.property
+    def run(self) -> Global___RunReference:
+        """Which run."""
+
+    @_builtins.property
+    def due(self) -> _timestamp_pb2.Timestamp:
+        """When it fires; absent means now."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: Global___RunReference | None = ...,
+        address: _builtins.str = ...,
+        due: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due", b"due", "run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "due", b"due", "namespace", b"namespace", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveTimerRequest: _TypeAlias = MoveTimerRequest  # noqa: Y015
+
+@_typing.final
+class MoveTimerResponse(_message.Message):
+    """The timer was changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    address: _builtins.str
+    """The timer."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveTimerResponse: _TypeAlias = MoveTimerResponse  # noqa: Y015
+
+@_typing.final
+class QueryRunRequest(_message.Message):
+    """A request to ask a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; empty means "default"."""
+    name: _builtins.str
+    """The query's name."""
+    @_builtins.property
+    def run(self) -> Global___RunReference:
+        """Which run."""
+
+    @_builtins.property
+    def input(self) -> _common_pb2.Payload:
+        """The arguments: a JSON object of "args" (array) and "kwargs" (object)."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: Global___RunReference | None = ...,
+        name: _builtins.str = ...,
+        input: _common_pb2.Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "name", b"name", "namespace", b"namespace", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryRunRequest: _TypeAlias = QueryRunRequest  # noqa: Y015
+
+@_typing.final
+class QueryRunResponse(_message.Message):
+    """The answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    @_builtins.property
+    def output(self) -> _common_pb2.Payload:
+        """What the query returned."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        output: _common_pb2.Payload | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["output", b"output", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryRunResponse: _TypeAlias = QueryRunResponse  # noqa: Y015
+
+@_typing.final
+class UpdateRunRequest(_message.Message):
+    """A request to a run that it answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    UPDATE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; empty means "default"."""
+    update_id: _builtins.str
+    """Names the update: a repeat gets the same answer and does nothing again."""
+    name: _builtins.str
+    """The update's name."""
+    @_builtins.property
+    def run(self) -> Global___RunReference:
+        """Which run."""
+
+    @_builtins.property
+    def input(self) -> _common_pb2.Payload:
+        """The arguments: a JSON object of "args" (array) and "kwargs" (object)."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long to wait for the answer; at most, and by default, 60 s."""
+
+    @_builtins.property
+    def start(self) -> Global___StartRunRequest:
+        """Start the run first, unless it is there; `run` is ignored then."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: Global___RunReference | None = ...,
+        update_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        input: _common_pb2.Payload | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        start: Global___StartRunRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "run", b"run", "start", b"start", "timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "name", b"name", "namespace", b"namespace", "run", b"run", "start", b"start", "timeout", b"timeout", "update_id", b"update_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateRunRequest: _TypeAlias = UpdateRunRequest  # noqa: Y015
+
+@_typing.final
+class UpdateRunResponse(_message.Message):
+    """The answer, if there is one in time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    COMPLETED_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run."""
+    completed: _builtins.bool
+    """Whether the run has answered; ask again otherwise."""
+    @_builtins.property
+    def output(self) -> _common_pb2.Payload:
+        """The result."""
+
+    @_builtins.property
+    def failure(self) -> _common_pb2.Failure:
+        """Why it failed."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        completed: _builtins.bool = ...,
+        output: _common_pb2.Payload | None = ...,
+        failure: _common_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completed", b"completed", "failure", b"failure", "output", b"output", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateRunResponse: _TypeAlias = UpdateRunResponse  # noqa: Y015
+
+@_typing.final
+class ResetRunRequest(_message.Message):
+    """A request to go back in a run's history."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FORK_WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; empty means "default"."""
+    request_id: _builtins.str
+    """Random, made once by the caller and kept over its retries."""
+    length: _builtins.int
+    """Events of the history that are kept, at least 1."""
+    reason: _builtins.str
+    """Why, for people."""
+    fork_workflow_id: _builtins.str
+    """Leave the run as it is and go on under this workflow id; empty means in its place."""
+    @_builtins.property
+    def run(self) -> Global___RunReference:
+        """Which run."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: Global___RunReference | None = ...,
+        request_id: _builtins.str = ...,
+        length: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        fork_workflow_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fork_workflow_id", b"fork_workflow_id", "length", b"length", "namespace", b"namespace", "reason", b"reason", "request_id", b"request_id", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetRunRequest: _TypeAlias = ResetRunRequest  # noqa: Y015
+
+@_typing.final
+class ResetRunResponse(_message.Message):
+    """A new run goes on from there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The new run."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetRunResponse: _TypeAlias = ResetRunResponse  # noqa: Y015
+
+@_typing.final
+class WatchRunRequest(_message.Message):
+    """A request to watch a run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; empty means "default"."""
+    token: _builtins.str
+    """Say nothing until it differs from this token, as a response had it; empty means at once."""
+    @_builtins.property
+    def run(self) -> Global___RunReference:
+        """Which run."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: Global___RunReference | None = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "run", b"run", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRunRequest: _TypeAlias = WatchRunRequest  # noqa: Y015
+
+@_typing.final
+class WatchRunResponse(_message.Message):
+    """The run, as it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """To go on from here on another stream."""
+    @_builtins.property
+    def run(self) -> Global___Run:
+        """The run."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___Run | None = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRunResponse: _TypeAlias = WatchRunResponse  # noqa: Y015
+
+@_typing.final
+class CompleteTaskRequest(_message.Message):
+    """A request to complete a task."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; empty means "default"."""
+    token: _builtins.str
+    """The token that the attempt was given."""
+    @_builtins.property
+    def output(self) -> _common_pb2.Payload:
+        """Its result."""
+
+    @_builtins.property
+    def failure(self) -> _common_pb2.Failure:
+        """How it failed; it is final."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        token: _builtins.str = ...,
+        output: _common_pb2.Payload | None = ...,
+        failure: _common_pb2.Failure | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "outcome", b"outcome", "output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "namespace", b"namespace", "outcome", b"outcome", "output", b"output", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["output", "failure"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___CompleteTaskRequest: _TypeAlias = CompleteTaskRequest  # noqa: Y015
+
+@_typing.final
+class CompleteTaskResponse(_message.Message):
+    """The task is complete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run it belongs to."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteTaskResponse: _TypeAlias = CompleteTaskResponse  # noqa: Y015

@@ -71,6 +71,56 @@ class WorkflowServiceStub(object):
                 request_serializer=aiki_dot_v1_dot_workflow__pb2.ResumeRunRequest.SerializeToString,
                 response_deserializer=aiki_dot_v1_dot_workflow__pb2.ResumeRunResponse.FromString,
                 _registered_method=True)
+        self.CancelRun = channel.unary_unary(
+                '/aiki.v1.WorkflowService/CancelRun',
+                request_serializer=aiki_dot_v1_dot_workflow__pb2.CancelRunRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_workflow__pb2.CancelRunResponse.FromString,
+                _registered_method=True)
+        self.TerminateRun = channel.unary_unary(
+                '/aiki.v1.WorkflowService/TerminateRun',
+                request_serializer=aiki_dot_v1_dot_workflow__pb2.TerminateRunRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_workflow__pb2.TerminateRunResponse.FromString,
+                _registered_method=True)
+        self.PauseRun = channel.unary_unary(
+                '/aiki.v1.WorkflowService/PauseRun',
+                request_serializer=aiki_dot_v1_dot_workflow__pb2.PauseRunRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_workflow__pb2.PauseRunResponse.FromString,
+                _registered_method=True)
+        self.CancelTask = channel.unary_unary(
+                '/aiki.v1.WorkflowService/CancelTask',
+                request_serializer=aiki_dot_v1_dot_workflow__pb2.CancelTaskRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_workflow__pb2.CancelTaskResponse.FromString,
+                _registered_method=True)
+        self.MoveTimer = channel.unary_unary(
+                '/aiki.v1.WorkflowService/MoveTimer',
+                request_serializer=aiki_dot_v1_dot_workflow__pb2.MoveTimerRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_workflow__pb2.MoveTimerResponse.FromString,
+                _registered_method=True)
+        self.QueryRun = channel.unary_unary(
+                '/aiki.v1.WorkflowService/QueryRun',
+                request_serializer=aiki_dot_v1_dot_workflow__pb2.QueryRunRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_workflow__pb2.QueryRunResponse.FromString,
+                _registered_method=True)
+        self.UpdateRun = channel.unary_unary(
+                '/aiki.v1.WorkflowService/UpdateRun',
+                request_serializer=aiki_dot_v1_dot_workflow__pb2.UpdateRunRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_workflow__pb2.UpdateRunResponse.FromString,
+                _registered_method=True)
+        self.ResetRun = channel.unary_unary(
+                '/aiki.v1.WorkflowService/ResetRun',
+                request_serializer=aiki_dot_v1_dot_workflow__pb2.ResetRunRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_workflow__pb2.ResetRunResponse.FromString,
+                _registered_method=True)
+        self.WatchRun = channel.unary_stream(
+                '/aiki.v1.WorkflowService/WatchRun',
+                request_serializer=aiki_dot_v1_dot_workflow__pb2.WatchRunRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_workflow__pb2.WatchRunResponse.FromString,
+                _registered_method=True)
+        self.CompleteTask = channel.unary_unary(
+                '/aiki.v1.WorkflowService/CompleteTask',
+                request_serializer=aiki_dot_v1_dot_workflow__pb2.CompleteTaskRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_workflow__pb2.CompleteTaskResponse.FromString,
+                _registered_method=True)
 
 
 class WorkflowServiceServicer(object):
@@ -127,6 +177,76 @@ class WorkflowServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelRun(self, request, context):
+        """Ask a run to stop; it cleans up first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TerminateRun(self, request, context):
+        """End a run at once, without clean-up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PauseRun(self, request, context):
+        """Hold a run until it is resumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelTask(self, request, context):
+        """Cancel one task of a run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveTimer(self, request, context):
+        """Change when a timer of a run fires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QueryRun(self, request, context):
+        """Ask a run a question that changes nothing; also a closed one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateRun(self, request, context):
+        """Send a request into a run and wait for its answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetRun(self, request, context):
+        """Go back to an event of a run's history: a new run goes on from there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchRun(self, request, context):
+        """A run, again each time it has changed, until it is closed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteTask(self, request, context):
+        """Complete a task whose attempt has deferred its outcome.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkflowServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -164,6 +284,56 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.ResumeRun,
                     request_deserializer=aiki_dot_v1_dot_workflow__pb2.ResumeRunRequest.FromString,
                     response_serializer=aiki_dot_v1_dot_workflow__pb2.ResumeRunResponse.SerializeToString,
+            ),
+            'CancelRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelRun,
+                    request_deserializer=aiki_dot_v1_dot_workflow__pb2.CancelRunRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_workflow__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'TerminateRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.TerminateRun,
+                    request_deserializer=aiki_dot_v1_dot_workflow__pb2.TerminateRunRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_workflow__pb2.TerminateRunResponse.SerializeToString,
+            ),
+            'PauseRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseRun,
+                    request_deserializer=aiki_dot_v1_dot_workflow__pb2.PauseRunRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_workflow__pb2.PauseRunResponse.SerializeToString,
+            ),
+            'CancelTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelTask,
+                    request_deserializer=aiki_dot_v1_dot_workflow__pb2.CancelTaskRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_workflow__pb2.CancelTaskResponse.SerializeToString,
+            ),
+            'MoveTimer': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveTimer,
+                    request_deserializer=aiki_dot_v1_dot_workflow__pb2.MoveTimerRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_workflow__pb2.MoveTimerResponse.SerializeToString,
+            ),
+            'QueryRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryRun,
+                    request_deserializer=aiki_dot_v1_dot_workflow__pb2.QueryRunRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_workflow__pb2.QueryRunResponse.SerializeToString,
+            ),
+            'UpdateRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateRun,
+                    request_deserializer=aiki_dot_v1_dot_workflow__pb2.UpdateRunRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_workflow__pb2.UpdateRunResponse.SerializeToString,
+            ),
+            'ResetRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetRun,
+                    request_deserializer=aiki_dot_v1_dot_workflow__pb2.ResetRunRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_workflow__pb2.ResetRunResponse.SerializeToString,
+            ),
+            'WatchRun': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRun,
+                    request_deserializer=aiki_dot_v1_dot_workflow__pb2.WatchRunRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_workflow__pb2.WatchRunResponse.SerializeToString,
+            ),
+            'CompleteTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteTask,
+                    request_deserializer=aiki_dot_v1_dot_workflow__pb2.CompleteTaskRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_workflow__pb2.CompleteTaskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -357,6 +527,276 @@ class WorkflowService(object):
             '/aiki.v1.WorkflowService/ResumeRun',
             aiki_dot_v1_dot_workflow__pb2.ResumeRunRequest.SerializeToString,
             aiki_dot_v1_dot_workflow__pb2.ResumeRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aiki.v1.WorkflowService/CancelRun',
+            aiki_dot_v1_dot_workflow__pb2.CancelRunRequest.SerializeToString,
+            aiki_dot_v1_dot_workflow__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TerminateRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aiki.v1.WorkflowService/TerminateRun',
+            aiki_dot_v1_dot_workflow__pb2.TerminateRunRequest.SerializeToString,
+            aiki_dot_v1_dot_workflow__pb2.TerminateRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aiki.v1.WorkflowService/PauseRun',
+            aiki_dot_v1_dot_workflow__pb2.PauseRunRequest.SerializeToString,
+            aiki_dot_v1_dot_workflow__pb2.PauseRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aiki.v1.WorkflowService/CancelTask',
+            aiki_dot_v1_dot_workflow__pb2.CancelTaskRequest.SerializeToString,
+            aiki_dot_v1_dot_workflow__pb2.CancelTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveTimer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aiki.v1.WorkflowService/MoveTimer',
+            aiki_dot_v1_dot_workflow__pb2.MoveTimerRequest.SerializeToString,
+            aiki_dot_v1_dot_workflow__pb2.MoveTimerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aiki.v1.WorkflowService/QueryRun',
+            aiki_dot_v1_dot_workflow__pb2.QueryRunRequest.SerializeToString,
+            aiki_dot_v1_dot_workflow__pb2.QueryRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aiki.v1.WorkflowService/UpdateRun',
+            aiki_dot_v1_dot_workflow__pb2.UpdateRunRequest.SerializeToString,
+            aiki_dot_v1_dot_workflow__pb2.UpdateRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aiki.v1.WorkflowService/ResetRun',
+            aiki_dot_v1_dot_workflow__pb2.ResetRunRequest.SerializeToString,
+            aiki_dot_v1_dot_workflow__pb2.ResetRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/aiki.v1.WorkflowService/WatchRun',
+            aiki_dot_v1_dot_workflow__pb2.WatchRunRequest.SerializeToString,
+            aiki_dot_v1_dot_workflow__pb2.WatchRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aiki.v1.WorkflowService/CompleteTask',
+            aiki_dot_v1_dot_workflow__pb2.CompleteTaskRequest.SerializeToString,
+            aiki_dot_v1_dot_workflow__pb2.CompleteTaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,26 @@ class WorkflowServiceStub:
     """Send a message to a run."""
     ResumeRun: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.ResumeRunRequest, _workflow_pb2.ResumeRunResponse]
     """Wake a stalled run, to try its code again."""
+    CancelRun: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.CancelRunRequest, _workflow_pb2.CancelRunResponse]
+    """Ask a run to stop; it cleans up first."""
+    TerminateRun: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.TerminateRunRequest, _workflow_pb2.TerminateRunResponse]
+    """End a run at once, without clean-up."""
+    PauseRun: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.PauseRunRequest, _workflow_pb2.PauseRunResponse]
+    """Hold a run until it is resumed."""
+    CancelTask: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.CancelTaskRequest, _workflow_pb2.CancelTaskResponse]
+    """Cancel one task of a run."""
+    MoveTimer: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.MoveTimerRequest, _workflow_pb2.MoveTimerResponse]
+    """Change when a timer of a run fires."""
+    QueryRun: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.QueryRunRequest, _workflow_pb2.QueryRunResponse]
+    """Ask a run a question that changes nothing; also a closed one."""
+    UpdateRun: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.UpdateRunRequest, _workflow_pb2.UpdateRunResponse]
+    """Send a request into a run and wait for its answer."""
+    ResetRun: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.ResetRunRequest, _workflow_pb2.ResetRunResponse]
+    """Go back to an event of a run's history: a new run goes on from there."""
+    WatchRun: _grpc.UnaryStreamMultiCallable[_workflow_pb2.WatchRunRequest, _workflow_pb2.WatchRunResponse]
+    """A run, again each time it has changed, until it is closed."""
+    CompleteTask: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.CompleteTaskRequest, _workflow_pb2.CompleteTaskResponse]
+    """Complete a task whose attempt has deferred its outcome."""
 
 @_typing.type_check_only
 class WorkflowServiceAsyncStub(WorkflowServiceStub):
@@ -71,6 +91,26 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     """Send a message to a run."""
     ResumeRun: _aio.UnaryUnaryMultiCallable[_workflow_pb2.ResumeRunRequest, _workflow_pb2.ResumeRunResponse]  # type: ignore[assignment]
     """Wake a stalled run, to try its code again."""
+    CancelRun: _aio.UnaryUnaryMultiCallable[_workflow_pb2.CancelRunRequest, _workflow_pb2.CancelRunResponse]  # type: ignore[assignment]
+    """Ask a run to stop; it cleans up first."""
+    TerminateRun: _aio.UnaryUnaryMultiCallable[_workflow_pb2.TerminateRunRequest, _workflow_pb2.TerminateRunResponse]  # type: ignore[assignment]
+    """End a run at once, without clean-up."""
+    PauseRun: _aio.UnaryUnaryMultiCallable[_workflow_pb2.PauseRunRequest, _workflow_pb2.PauseRunResponse]  # type: ignore[assignment]
+    """Hold a run until it is resumed."""
+    CancelTask: _aio.UnaryUnaryMultiCallable[_workflow_pb2.CancelTaskRequest, _workflow_pb2.CancelTaskResponse]  # type: ignore[assignment]
+    """Cancel one task of a run."""
+    MoveTimer: _aio.UnaryUnaryMultiCallable[_workflow_pb2.MoveTimerRequest, _workflow_pb2.MoveTimerResponse]  # type: ignore[assignment]
+    """Change when a timer of a run fires."""
+    QueryRun: _aio.UnaryUnaryMultiCallable[_workflow_pb2.QueryRunRequest, _workflow_pb2.QueryRunResponse]  # type: ignore[assignment]
+    """Ask a run a question that changes nothing; also a closed one."""
+    UpdateRun: _aio.UnaryUnaryMultiCallable[_workflow_pb2.UpdateRunRequest, _workflow_pb2.UpdateRunResponse]  # type: ignore[assignment]
+    """Send a request into a run and wait for its answer."""
+    ResetRun: _aio.UnaryUnaryMultiCallable[_workflow_pb2.ResetRunRequest, _workflow_pb2.ResetRunResponse]  # type: ignore[assignment]
+    """Go back to an event of a run's history: a new run goes on from there."""
+    WatchRun: _aio.UnaryStreamMultiCallable[_workflow_pb2.WatchRunRequest, _workflow_pb2.WatchRunResponse]  # type: ignore[assignment]
+    """A run, again each time it has changed, until it is closed."""
+    CompleteTask: _aio.UnaryUnaryMultiCallable[_workflow_pb2.CompleteTaskRequest, _workflow_pb2.CompleteTaskResponse]  # type: ignore[assignment]
+    """Complete a task whose attempt has deferred its outcome."""
 
 class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
     """The service of clients. Errors carry `google.rpc.ErrorInfo` with domain "aiki" and the reasons
@@ -132,5 +172,85 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_pb2.ResumeRunResponse, _abc.Awaitable[_workflow_pb2.ResumeRunResponse]]:
         """Wake a stalled run, to try its code again."""
+
+    @_abc_1.abstractmethod
+    def CancelRun(
+        self,
+        request: _workflow_pb2.CancelRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_pb2.CancelRunResponse, _abc.Awaitable[_workflow_pb2.CancelRunResponse]]:
+        """Ask a run to stop; it cleans up first."""
+
+    @_abc_1.abstractmethod
+    def TerminateRun(
+        self,
+        request: _workflow_pb2.TerminateRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_pb2.TerminateRunResponse, _abc.Awaitable[_workflow_pb2.TerminateRunResponse]]:
+        """End a run at once, without clean-up."""
+
+    @_abc_1.abstractmethod
+    def PauseRun(
+        self,
+        request: _workflow_pb2.PauseRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_pb2.PauseRunResponse, _abc.Awaitable[_workflow_pb2.PauseRunResponse]]:
+        """Hold a run until it is resumed."""
+
+    @_abc_1.abstractmethod
+    def CancelTask(
+        self,
+        request: _workflow_pb2.CancelTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_pb2.CancelTaskResponse, _abc.Awaitable[_workflow_pb2.CancelTaskResponse]]:
+        """Cancel one task of a run."""
+
+    @_abc_1.abstractmethod
+    def MoveTimer(
+        self,
+        request: _workflow_pb2.MoveTimerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_pb2.MoveTimerResponse, _abc.Awaitable[_workflow_pb2.MoveTimerResponse]]:
+        """Change when a timer of a run fires."""
+
+    @_abc_1.abstractmethod
+    def QueryRun(
+        self,
+        request: _workflow_pb2.QueryRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_pb2.QueryRunResponse, _abc.Awaitable[_workflow_pb2.QueryRunResponse]]:
+        """Ask a run a question that changes nothing; also a closed one."""
+
+    @_abc_1.abstractmethod
+    def UpdateRun(
+        self,
+        request: _workflow_pb2.UpdateRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_pb2.UpdateRunResponse, _abc.Awaitable[_workflow_pb2.UpdateRunResponse]]:
+        """Send a request into a run and wait for its answer."""
+
+    @_abc_1.abstractmethod
+    def ResetRun(
+        self,
+        request: _workflow_pb2.ResetRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_pb2.ResetRunResponse, _abc.Awaitable[_workflow_pb2.ResetRunResponse]]:
+        """Go back to an event of a run's history: a new run goes on from there."""
+
+    @_abc_1.abstractmethod
+    def WatchRun(
+        self,
+        request: _workflow_pb2.WatchRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_workflow_pb2.WatchRunResponse], _abc.AsyncIterator[_workflow_pb2.WatchRunResponse]]:
+        """A run, again each time it has changed, until it is closed."""
+
+    @_abc_1.abstractmethod
+    def CompleteTask(
+        self,
+        request: _workflow_pb2.CompleteTaskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_pb2.CompleteTaskResponse, _abc.Awaitable[_workflow_pb2.CompleteTaskResponse]]:
+        """Complete a task whose attempt has deferred its outcome."""
 
 def add_WorkflowServiceServicer_to_server(servicer: WorkflowServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
