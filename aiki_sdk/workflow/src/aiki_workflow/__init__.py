@@ -1,25 +1,54 @@
 """Define workflows; the engine that replays them."""
 
-from aiki_workflow.api import now, random, run_info, sleep, uuid4
-from aiki_workflow.definition import IdPolicy, Workflow, WorkflowOptions, workflow
-from aiki_workflow.errors import DivergedError, NotDurableError, WorkflowBugError
+from aiki_workflow.api import now, patched, publish, random, run_info, should_continue, sleep, uuid4
+from aiki_workflow.definition import ChildRun, IdPolicy, Workflow, WorkflowOptions, workflow
+from aiki_workflow.errors import (
+    ChildFailed,
+    DivergedError,
+    NotDurableError,
+    SignalFailed,
+    TaskCancelledError,
+    UpdateRejected,
+    WorkflowBugError,
+)
+from aiki_workflow.hooks import HookInfo
 from aiki_workflow.logs import ReplayFilter
-from aiki_workflow.signals import Signal, signal
+from aiki_workflow.messages import Query, Update, main, query, update
+from aiki_workflow.saga import CompensationFailed, Saga
+from aiki_workflow.signals import RemoteRun, Signal, remote_run, signal
 
 __all__ = [
+    "ChildFailed",
+    "ChildRun",
+    "CompensationFailed",
     "DivergedError",
+    "HookInfo",
     "IdPolicy",
     "NotDurableError",
+    "Query",
+    "RemoteRun",
     "ReplayFilter",
+    "Saga",
     "Signal",
+    "SignalFailed",
+    "TaskCancelledError",
+    "Update",
+    "UpdateRejected",
     "Workflow",
     "WorkflowBugError",
     "WorkflowOptions",
+    "main",
     "now",
+    "patched",
+    "publish",
+    "query",
     "random",
+    "remote_run",
     "run_info",
+    "should_continue",
     "signal",
     "sleep",
+    "update",
     "uuid4",
     "workflow",
 ]

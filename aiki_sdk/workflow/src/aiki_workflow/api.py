@@ -6,14 +6,20 @@ import asyncio
 import uuid
 from datetime import UTC, datetime
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from aiki_task.durations import Duration, parse
 from aiki_task.errors import NotInRunError
+from aiki_task.payloads import ValueCodec
+from aiki_workflow import events
+from aiki_workflow.hooks import call_hook, info_at
 from aiki_workflow.loop import RunLoop
 
 if TYPE_CHECKING:
     from aiki_workflow.engine import RunEngine, RunInfo
+
+LONG_HISTORY_EVENTS: Final = 10_000
+"""From here on `should_continue` says yes."""
 
 
 def current_engine(what: str) -> RunEngine:
@@ -30,8 +36,18 @@ def current_engine(what: str) -> RunEngine:
 
 
 async def sleep(duration: Duration) -> None:
-    """Sleep durably; a sleeping run holds no worker. Outside a run: a plain sleep."""
-    await asyncio.sleep(parse(duration).total_seconds())
+    """Sleep durably; a sleeping run holds no worker. Outside a run: a plain sleep.
+
+    Raises:
+        DurationError: *duration* is negative, or none.
+    """
+    seconds = parse(duration).total_seconds()
+    loop = asyncio._get_running_loop()
+    if isinstance(loop, RunLoop):
+        for hook in loop.engine.workflow.hooks.on_sleep:
+            number = loop.engine.addresses.numbered("on sleep")
+            await call_hook(hook, number, info_at(loop.engine, "sleeping", sleep_seconds=seconds))
+    await asyncio.sleep(seconds)
 
 
 def now() -> datetime:
@@ -52,3 +68,32 @@ def uuid4() -> uuid.UUID:
 def run_info() -> RunInfo:
     """Which run this code is part of."""
     return current_engine("run_info()").info
+
+
+def patched(name: str) -> bool:
+    """Whether to take the new branch of a change, in code that live runs have passed already.
+
+    True in runs that come here for the first time; false in those that passed here with the old code.
+    Keep the call for as long as there may be a run that recorded it.
+    """
+    return current_engine("patched()").patched(name)
+
+
+def publish(key: str, value: object) -> None:
+    """Make *value* readable under *key* without a worker; the newest one counts.
+
+    Raises:
+        PayloadError: it cannot be encoded as JSON, or is too large.
+    """
+    engine = current_engine("publish()")
+    payload = _published.encode(value)
+    address = engine.addresses.numbered(f"publish/{key}")
+    engine.issue(events.StatePublished(engine.loop.now_ms, address, key, payload))
+
+
+def should_continue() -> bool:
+    """Whether the history is long, so that this is a good time for `continue_as_new`."""
+    return current_engine("should_continue()").history_length >= LONG_HISTORY_EVENTS
+
+
+_published = ValueCodec(Any, "a published value")

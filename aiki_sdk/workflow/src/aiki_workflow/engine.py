@@ -9,30 +9,38 @@ from __future__ import annotations
 import asyncio
 import inspect
 import random
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
-from aiki_task.errors import DefinitionError, Failure, PayloadError
-from aiki_task.failures import from_exception, to_exception
 from aiki_task.payloads import Payload
-from aiki_task.task import Task
 from aiki_workflow import events
+from aiki_workflow.addresses import Addresses
+from aiki_workflow.calls import Calls, OpenChild, OpenTask
 from aiki_workflow.definition import Workflow
-from aiki_workflow.errors import DivergedError, WorkflowBugError
+from aiki_workflow.errors import DivergedError, NotDurableError, WorkflowBugError
+from aiki_workflow.inbox import Inbox
+from aiki_workflow.life import Life
 from aiki_workflow.logs import report_unhandled
-from aiki_workflow.loop import RunFuture, RunLoop, RunTask, TaskFuture
+from aiki_workflow.loop import RunLoop
 from aiki_workflow.recorded import Recorded
+from aiki_workflow.requests import Requests
+from aiki_workflow.timers import RunTimers
 
-__all__ = ["DivergedError", "OpenTask", "RunEngine", "RunInfo", "WorkflowBugError"]
-
-ANY_FAILURE = (Failure, TimeoutError, asyncio.CancelledError)
+__all__ = ["DivergedError", "OpenChild", "OpenTask", "RunEngine", "RunInfo", "WorkflowBugError"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunInfo:
-    """Which run it is."""
+    """Which run it is.
+
+    Attributes:
+        attempt: which attempt of the workflow it is, from 1.
+        continued_from: the run it continues; empty when it continues none.
+        parent_run_id: the run that started it; empty when none did.
+        parent_workflow_id: the workflow id of that run.
+    """
 
     namespace: str
     run_id: str
@@ -40,22 +48,10 @@ class RunInfo:
     workflow: str
     version: str
     queue: str
-
-
-@dataclass(slots=True)
-class OpenTask:
-    """A task whose outcome was not fed yet, and what the notes of the history say of it.
-
-    Attributes:
-        retry_at_ms: while a delay after a failed attempt runs: when it is over.
-    """
-
-    address: str
-    call: Task[..., Any]
-    input: Payload
-    attempts_failed: int = 0
-    retry_at_ms: int | None = None
-    dispatched: bool = False
+    attempt: int = 1
+    continued_from: str = ""
+    parent_run_id: str = ""
+    parent_workflow_id: str = ""
 
 
 class RunEngine:
@@ -63,31 +59,41 @@ class RunEngine:
 
     def __init__(self, workflow: Workflow[..., Any], info: RunInfo) -> None:
         self.info = info
+        self.workflow = workflow
         self.random = random.Random(info.run_id)
         self.loop: RunLoop = RunLoop(self)  # type: ignore[abstract]
-        self.signals: dict[str, deque[Payload]] = {}
-        self.signal_waiters: dict[str, deque[RunFuture[Payload]]] = {}
-        self._workflow = workflow
+        self.addresses = Addresses()
+        self.timers = RunTimers(self)
+        self.calls = Calls(self)
+        self.inbox = Inbox(self.loop)
+        self.life = Life(self, workflow)
+        self.requests = Requests(self, workflow.queries, workflow.updates)
         self._recorded = Recorded()
-        self._main: RunTask[Any] | None = None
-        self._open: dict[str, OpenTask] = {}
-        self._futures: dict[str, RunFuture[Any]] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._timer_addresses: dict[asyncio.TimerHandle, str] = {}
-        self._ordinals: dict[str, int] = {}
-        self._keys: set[str] = set()
+        self._patches: dict[str, bool] = {}
         self._commands: list[events.Command] = []
+        self._events = 0
         self._closed = False
+        self._read_only = False
 
     @property
     def open_tasks(self) -> Mapping[str, OpenTask]:
         """Tasks that were asked for and whose outcome was not fed, by address."""
-        return self._open
+        return self.calls.tasks
+
+    @property
+    def open_children(self) -> Mapping[str, OpenChild]:
+        """Children that were asked for and whose outcome was not fed, by address."""
+        return self.calls.children
 
     @property
     def closed(self) -> bool:
         """Whether the run has ended, or was evicted."""
         return self._closed
+
+    @property
+    def history_length(self) -> int:
+        """Inputs fed and commands issued so far; notes are not counted."""
+        return self._events
 
     def replay(self, history: Sequence[events.Event]) -> list[events.Command]:
         """Feed a recorded history; returns the commands that the code issues and it does not hold.
@@ -133,46 +139,56 @@ class RunEngine:
     def close(self) -> None:
         """Evict the run: whatever its code does while it is torn down issues nothing."""
         self._closed = True
-        main, self._main = self._main, None
         self.loop.close()
-        if main is not None and not main.done():
-            coroutine = main.get_coro()
-            _close_quietly(coroutine)
-        for future in self._futures.values():
-            setattr(future, "_log_traceback", False)  # noqa: B010  nobody is to be told, and asyncio has no public way to say so
-        self._futures.clear()
-        self._timers.clear()
+        self.life.close()
+        self.calls.close()
+        self.timers.clear()
 
-    def schedule_task(
-        self, task: Task[..., Any], args: Sequence[object], kwargs: Mapping[str, object]
-    ) -> Awaitable[Any]:
-        """Issue a call of a task; for the loop."""
-        payload, digest = task.arguments.encode_call(args, kwargs)
-        address = self._address_of(task, digest)
-        future = self._futures[address] = TaskFuture(loop=self.loop, address=address)
-        self._open[address] = OpenTask(address, task, payload)
-        self._issue(events.TaskScheduled(self.loop.now_ms, address, task.name, payload))
-        return future
+    def issue(self, command: events.Command) -> None:
+        """Take a command of the code's.
 
-    def cancel_task(self, address: str) -> None:
-        """Issue the cancellation of a task whose outcome nobody wants any more; for its future."""
-        if not self._closed and self._open.pop(address, None) is not None:
-            self._futures.pop(address, None)
-            self._issue(events.TaskCancelled(self.loop.now_ms, address))
+        Raises:
+            NotDurableError: the code is a query's or a validator's, which change nothing.
+        """
+        if self._read_only:
+            raise NotDurableError("what is recorded")
+        if self._closed:
+            return
+        self._events += 1
+        if not self._recorded.issue(command, _caller() if self.loop.replaying else ""):
+            self._commands.append(command)
 
-    def start_timer(self, handle: asyncio.TimerHandle) -> None:
-        """Issue a timer; for the loop."""
-        due_ms = round(handle.when() * 1000)
-        address = self._numbered(f"sleep/{due_ms - self.loop.now_ms}ms")
-        self._timers[address] = handle
-        self._timer_addresses[handle] = address
-        self._issue(events.TimerStarted(self.loop.now_ms, address, due_ms))
+    def end(self, ending: events.Ending) -> None:
+        """Issue the last command."""
+        self.issue(ending)
+        self._closed = True
 
-    def cancel_timer(self, handle: asyncio.TimerHandle) -> None:
-        """Issue the cancellation of a timer that has not fired; for the loop."""
-        address = self._timer_addresses.pop(handle, None)
-        if address is not None and self._timers.pop(address, None) is not None:
-            self._issue(events.TimerCancelled(self.loop.now_ms, address))
+    def patched(self, name: str) -> bool:
+        """Whether the code takes the new branch of a change: not in a run that has passed it before."""
+        taken = self._patches.get(name)
+        if taken is None:
+            address = f"patch/{name}"
+            taken = not self.loop.replaying or self._recorded.holds(events.PatchMarked, address)
+            self._patches[name] = taken
+            if taken:
+                self.issue(events.PatchMarked(self.loop.now_ms, address))
+        return taken
+
+    def query(self, name: str, payload: Payload) -> Payload:
+        """Answer a query; see `Requests.query`."""
+        return self.requests.query(name, payload)
+
+    @contextmanager
+    def read_only(self) -> Generator[None]:
+        """Code that runs within may look at the run and change nothing."""
+        previous = asyncio._get_running_loop()
+        asyncio._set_running_loop(self.loop)
+        self._read_only = True
+        try:
+            yield
+        finally:
+            self._read_only = False
+            asyncio._set_running_loop(previous)
 
     def unhandled(self, context: dict[str, Any]) -> None:
         """Report what nobody awaited; for the loop."""
@@ -182,101 +198,69 @@ class RunEngine:
     def _run_turn(self, event: events.Input) -> None:
         if self._closed:
             return
+        self._events += 1
         self.loop.advance_to(event.at)
         self._take_input(event)
         self.loop.run_until_idle()
-        if self._main is not None and self._main.done():
-            self._end(self._main)
+        self.requests.raise_bug()
+        self.life.go_on()
 
     def _take_input(self, event: events.Input) -> None:
         match event:
             case events.TaskCompleted():
-                self._recorded.pass_result(event.address)
-                self._resolve(event.address, lambda task: task.call.result.decode(event.output))
+                self._recorded.pass_result(events.TaskScheduled, event.address)
+                self.calls.task_completed(event)
             case events.RunStarted():
                 self._begin(event)
             case events.TaskFailed():
-                self._recorded.pass_result(event.address)
-                self._resolve(event.address, lambda task: _raise(event, task))
+                self._recorded.pass_result(events.TaskScheduled, event.address)
+                self.calls.task_failed(event.address, event.failure)
             case events.TimerFired():
-                self._recorded.pass_result(event.address)
-                handle = self._timers.pop(event.address, None)
-                if handle is not None:
-                    self._timer_addresses.pop(handle, None)
-                    self.loop.make_ready(handle)
+                self._recorded.pass_result(events.TimerStarted, event.address)
+                self.timers.fire(event.address)
             case events.SignalReceived():
-                self._receive(event)
+                self.inbox.receive(event)
+            case events.ChildCompleted():
+                self._recorded.pass_result(events.ChildScheduled, event.address)
+                self.calls.child_completed(event)
+            case events.ChildFailed():
+                self._recorded.pass_result(events.ChildScheduled, event.address)
+                self.calls.child_failed(event)
+            case _:
+                self._take_rarer(event)
+
+    def _take_rarer(self, event: events.Input) -> None:
+        match event:
+            case events.ChildStarted():
+                self.calls.child_started(event)
+            case events.SignalDelivered():
+                self._recorded.pass_result(events.SignalSent, event.address)
+                self.calls.signal_delivered(event)
+            case events.CancelRequested():
+                self.life.cancel(event.reason)
+            case events.UpdateReceived():
+                self.requests.receive(event)
+            case events.TaskCancelRequested():
+                self.calls.task_cancelled(event)
+            case events.TimerRescheduled():
+                self.timers.rescheduled(event.address, event.due_ms)
+            case events.RunResumed() if event.frozen_ms:
+                self.timers.move_all(event.frozen_ms)
+            case _:
+                pass
 
     def _begin(self, event: events.RunStarted) -> None:
-        try:
-            args, kwargs = self._workflow.arguments.decode(event.input)
-        except PayloadError as error:
-            self._issue(events.RunFailed(self.loop.now_ms, from_exception(error)))
-            self._closed = True
-            return
-        self._main = self.loop.create_task(self._workflow.function(*args, **kwargs), name="run")
-
-    def _resolve(self, address: str, outcome: Callable[[OpenTask], Any]) -> None:
-        """An outcome of a task that nobody awaits any more is a no-op."""
-        task = self._open.pop(address, None)
-        future = self._futures.pop(address, None)
-        if task is None or future is None or future.done():
-            return
-        try:
-            future.set_result(outcome(task))
-        except Exception as error:  # noqa: BLE001  it belongs to whoever awaits
-            future.set_exception(error)
-
-    def _receive(self, event: events.SignalReceived) -> None:
-        waiters = self.signal_waiters.get(event.name)
-        while waiters:
-            waiter = waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(event.value)
-                return
-        self.signals.setdefault(event.name, deque()).append(event.value)
-
-    def _end(self, main: RunTask[Any]) -> None:
-        try:
-            result = main.result()
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt | SystemExit) or not self._is_failure(error):
-                raise WorkflowBugError(from_exception(error, kind="bug")) from error
-            self._issue(events.RunFailed(self.loop.now_ms, from_exception(error)))
-        else:
-            try:
-                output = self._workflow.result.encode(result)
-            except PayloadError as error:
-                raise WorkflowBugError(from_exception(error, kind="bug")) from error
-            self._issue(events.RunCompleted(self.loop.now_ms, output))
-        self._closed = True
-
-    def _is_failure(self, error: BaseException) -> bool:
-        if isinstance(error, BaseExceptionGroup):
-            parts: tuple[BaseException, ...] = error.exceptions  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-            return all(self._is_failure(part) for part in parts)
-        return isinstance(error, (*ANY_FAILURE, *self._workflow.options.fails_on))
-
-    def _address_of(self, task: Task[..., Any], digest: str) -> str:
-        key = task.options.key
-        if key is None:
-            return self._numbered(f"{task.name}/{digest}")
-        address = f"{task.name}/={key}"
-        if address in self._keys:
-            message = f"key {key!r} names two calls of task {task.name!r} in one run: give each its own"
-            raise DefinitionError(message)
-        self._keys.add(address)
-        return address
-
-    def _numbered(self, name: str) -> str:
-        ordinal = self._ordinals[name] = self._ordinals.get(name, 0) + 1
-        return f"{name}/{ordinal}"
-
-    def _issue(self, command: events.Command) -> None:
-        if self._closed:
-            return
-        if not self._recorded.issue(command, _caller() if self.loop.replaying else ""):
-            self._commands.append(command)
+        if event.seed:
+            self.random.seed(event.seed)
+        self.addresses.begin(event.chain_index)
+        self.info = replace(
+            self.info,
+            attempt=event.attempt,
+            continued_from=event.continued_from,
+            parent_run_id=event.parent_run_id,
+            parent_workflow_id=event.parent_workflow_id,
+        )
+        self.life.begin(event)
 
     def _take_commands(self) -> list[events.Command]:
         commands, self._commands = self._commands, []
@@ -285,29 +269,8 @@ class RunEngine:
     def _reach(self, event: events.Event) -> None:
         if isinstance(event, events.COMMANDS):
             self._recorded.reach(event)
-            return
-        task = self._open.get(event.address) if isinstance(event, events.NOTES) else None
-        match event:
-            case events.TaskAttemptFailed() if task is not None:
-                task.attempts_failed = event.attempt
-                task.retry_at_ms = event.retry_at_ms
-            case events.TaskRetryDue() if task is not None:
-                task.retry_at_ms = None
-            case events.TaskDispatched() if task is not None:
-                task.dispatched = True
-            case _:
-                pass
-
-
-def _raise(event: events.TaskFailed, task: OpenTask) -> Any:
-    raise to_exception(event.failure, task.call.name, task.call.options.raises)
-
-
-def _close_quietly(coroutine: Any) -> None:
-    try:
-        coroutine.close()
-    except BaseException:  # noqa: BLE001  clean-up of an evicted run may do what it likes: nobody hears it
-        return
+        elif not isinstance(event, events.INPUTS):
+            self.calls.note(event)
 
 
 def _caller() -> str:

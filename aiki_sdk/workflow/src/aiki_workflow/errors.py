@@ -1,15 +1,21 @@
 """What goes wrong when a run's code is driven.
 
 AikiError
-├── DivergedError       code and history disagree
-├── WorkflowBugError    an exception that is no declared failure
-└── NotDurableError     a thing that a run cannot do
+├── DivergedError           code and history disagree
+├── WorkflowBugError        an exception that is no declared failure
+├── NotDurableError         a thing that a run cannot do
+├── UpdateRejected          an update was not accepted
+└── Failure
+    ├── ChildFailed         a child run ended without a result
+    ├── SignalFailed        a signal to another run did not arrive
+    └── TaskFailed
+        └── TaskCancelledError  an operator cancelled the task
 """
 
 from __future__ import annotations
 
-from aiki_task.errors import AikiError
-from aiki_task.failures import FailureInfo
+from aiki_task.errors import AikiError, Failure, TaskFailed
+from aiki_task.failures import FailureInfo, FailureKind, task_failed
 
 
 class DivergedError(AikiError):
@@ -51,3 +57,67 @@ class NotDurableError(AikiError, RuntimeError):
         super().__init__(
             f"{what} cannot be used in workflow code, because it cannot be replayed: do it in a task"
         )
+
+
+class UpdateRejected(AikiError):
+    """An update was not accepted, and nothing was recorded of it. Raise it in a validator."""
+
+
+class ChildFailed(Failure):
+    """A child run ended without a result, or could not be started.
+
+    Attributes:
+        workflow: the child's workflow.
+        workflow_id: its workflow id.
+        kind: "error", "timeout", "cancelled" or "terminated".
+        type_name: the name of the exception's type, where the child ran; "WorkflowIdTaken" when its id was in use.
+        message: its text.
+        traceback_text: its traceback, for people.
+    """
+
+    def __init__(self, workflow: str, workflow_id: str, failure: FailureInfo) -> None:
+        super().__init__(f"child {workflow!r} ({workflow_id}) failed: {failure.type}: {failure.message}")
+        self.workflow = workflow
+        self.workflow_id = workflow_id
+        self.kind: FailureKind = failure.kind
+        self.type_name = failure.type
+        self.message = failure.message
+        self.traceback_text = failure.traceback
+
+
+class SignalFailed(Failure):
+    """A signal to another run did not arrive: there is no such run, or it is closed."""
+
+
+class TaskCancelledError(TaskFailed):
+    """An operator cancelled the task."""
+
+    def __init__(self, task: str, reason: str) -> None:
+        super().__init__(task, "Cancelled", reason or "it was cancelled")
+
+
+class ContinueAsNew(BaseException):
+    """Ends the run and starts its next one. Raised by `Workflow.continue_as_new`; let it pass.
+
+    Attributes:
+        workflow: the definition that goes on.
+        arguments: the next run's positional and named arguments.
+    """
+
+    def __init__(self, workflow: object, args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        super().__init__("the run continues as a new one")
+        self.workflow = workflow
+        self.arguments = (args, kwargs)
+
+
+def child_failed(failure: FailureInfo, workflow: str, workflow_id: str) -> ChildFailed:
+    """The failure of a child, with the causes it had."""
+    failed = ChildFailed(workflow, workflow_id, failure)
+    if failure.cause is not None:
+        failed.__cause__ = task_failed(failure.cause, workflow)
+    return failed
+
+
+def signal_failed(failure: FailureInfo) -> SignalFailed:
+    """Why a signal did not arrive."""
+    return SignalFailed(failure.message)

@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiki_workflow.errors import NotDurableError
 
@@ -34,20 +34,24 @@ class RunFuture(asyncio.Future[T]):
         return self.number
 
 
-class TaskFuture(RunFuture[Any]):
-    """The outcome of a task; cancelling it cancels the task."""
+class CallFuture(RunFuture[Any]):
+    """The outcome of a task or child; cancelling it cancels that."""
 
     def __init__(self, *, loop: RunLoop, address: str) -> None:
         super().__init__(loop=loop)
-        self._engine = loop.engine
+        self._calls = loop.engine.calls
         self._address = address
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """As any future; the run says that the task is not wanted."""
+        """As any future; the run says that the outcome is not wanted."""
         was_pending = super().cancel(msg)
         if was_pending:
-            self._engine.cancel_task(self._address)
+            self._calls.cancel(self._address)
         return was_pending
+
+    def quiet(self) -> None:
+        """Nobody is to be told that nobody has looked at it."""
+        setattr(self, "_log_traceback", False)  # noqa: B010  asyncio has no public way to say so
 
 
 class RunTask(asyncio.Task[T]):
@@ -69,18 +73,6 @@ class RunTask(asyncio.Task[T]):
 
     def __hash__(self) -> int:
         return self.number
-
-
-class TimerPort(Protocol):
-    """Who makes timers durable."""
-
-    def start_timer(self, handle: asyncio.TimerHandle) -> None:
-        """A timer was asked for."""
-        ...
-
-    def cancel_timer(self, handle: asyncio.TimerHandle) -> None:
-        """A timer is no longer wanted."""
-        ...
 
 
 class RunLoop(asyncio.AbstractEventLoop):
@@ -156,11 +148,11 @@ class RunLoop(asyncio.AbstractEventLoop):
             self._ready.append(handle)
         else:
             handle._scheduled = True  # type: ignore[attr-defined]
-            self.engine.start_timer(handle)
+            self.engine.timers.start(handle)
         return handle
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        self.engine.cancel_timer(handle)
+        self.engine.timers.cancel(handle)
 
     def create_future(self) -> RunFuture[Any]:
         """A future of this run."""
@@ -181,7 +173,7 @@ class RunLoop(asyncio.AbstractEventLoop):
         self, task: Task[..., Any], args: Sequence[object], kwargs: Mapping[str, object]
     ) -> Awaitable[Any]:
         """Issue a call of *task*."""
-        return self.engine.schedule_task(task, args, kwargs)
+        return self.engine.calls.schedule_task(task, args, kwargs)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Log what nobody awaits."""

@@ -13,14 +13,30 @@ from dataclasses import dataclass, field
 from aiki_workflow import events
 from aiki_workflow.errors import DivergedError
 
+_HARMLESS = (
+    *(events.TaskCancelled, events.TimerCancelled, events.ChildCancelled),
+    *(events.StatePublished, events.PatchMarked, events.TimerMoved),
+)
+"""What starts nothing: code that does not issue it again does not contradict."""
+
 CommandKey = tuple[type[events.Command], str]
 
 
 def key_of(command: events.Command) -> CommandKey:
     """What names a command: its kind and its address; all ways to end are one name."""
-    if isinstance(command, events.RunCompleted | events.RunFailed):
-        return (events.RunCompleted, "")
-    return (type(command), command.address)
+    match command:
+        case (
+            events.RunCompleted()
+            | events.RunFailed()
+            | events.RunCancelled()
+            | events.RunTimedOut()
+            | events.RunContinued()
+        ):
+            return (events.RunCompleted, "")
+        case events.UpdateCompleted():
+            return (events.UpdateCompleted, command.update_id)
+        case _:
+            return (type(command), command.address)
 
 
 def describe(command: events.Command) -> str:
@@ -32,10 +48,22 @@ def describe(command: events.Command) -> str:
             )
         case events.TimerStarted():
             return f"timer {command.address!r}"
-        case events.RunCompleted() | events.RunFailed():
-            return "the end of the run"
-        case _:
+        case events.ChildScheduled():
+            return f"child {command.address!r} with workflow id {command.workflow_id!r}"
+        case events.SignalSent():
+            return f"signal {command.name!r} to {command.workflow_id!r}"
+        case events.StatePublished():
+            return f"publication of {command.key!r}"
+        case events.PatchMarked():
+            return f"mark {command.address!r}"
+        case events.UpdateCompleted():
+            return f"answer to update {command.update_id!r}"
+        case events.TimerMoved():
+            return f"move of timer {command.address!r}"
+        case events.TaskCancelled() | events.TimerCancelled() | events.ChildCancelled():
             return f"cancellation of {command.address!r}"
+        case _:
+            return "the end of the run"
 
 
 @dataclass(slots=True)
@@ -54,8 +82,7 @@ class Recorded:
     def reach(self, command: events.Command) -> None:
         """Replay has come to where *command* is recorded."""
         key = key_of(command)
-        # A cancellation that is not issued again starts nothing, so it cannot contradict.
-        if key not in self._settled and not isinstance(command, events.TaskCancelled | events.TimerCancelled):
+        if key not in self._settled and not isinstance(command, _HARMLESS):
             self._unsettled[key] = command
 
     def issue(self, command: events.Command, line: str) -> bool:
@@ -68,11 +95,14 @@ class Recorded:
         self._new.append((command, line))
         return False
 
-    def pass_result(self, address: str) -> None:
-        """Replay has come to the recorded result of a task or timer."""
+    def holds(self, kind: type[events.Command], address: str) -> bool:
+        """Whether the history has this command, somewhere."""
+        return (kind, address) in self._known
+
+    def pass_result(self, kind: type[events.Command], address: str) -> None:
+        """Replay has come to the recorded result of a command."""
         if self._known:
-            self._settle((events.TaskScheduled, address))
-            self._settle((events.TimerStarted, address))
+            self._settle((kind, address))
 
     def end_turn(self) -> None:
         """Check what the turn issued.
