@@ -63,6 +63,11 @@ class RunCache(Generic[E]):
         engine.close()
         return None
 
+    def look(self, run_id: str, length: int) -> E | None:
+        """The run, if it stands at *length* or beyond; it stays here."""
+        entry = self._entries.get(run_id)
+        return entry[1] if entry is not None and entry[0].length >= length else None
+
     def drop(self, run_id: str) -> None:
         """Forget a run."""
         entry = self._entries.pop(run_id, None)

@@ -22,6 +22,7 @@ from aiki_worker.executors import Attempt, Executors, Outcome
 from aiki_worker.handlers import Handlers
 from aiki_worker.held_run import HeldRun
 from aiki_worker.placement import Served
+from aiki_worker.queries import Queries
 from aiki_worker.remote_tasks import RemoteTasks
 from aiki_worker.runs import Runs
 from aiki_worker.settings import WorkerSettings
@@ -66,6 +67,7 @@ class Dispatcher:
         self._credits = _Credits()
         self._remote = RemoteTasks(handlers.tasks, self.executors, clock, self._say)
         self._runs = Runs(settings.namespace, handlers.workflows, self, settings.cache_size, self._say)
+        self._queries = Queries(settings.namespace, handlers.workflows, self._runs, self._say)
 
     def connect(self, line: Line) -> None:
         """Know the way to the coordinator."""
@@ -100,6 +102,7 @@ class Dispatcher:
             self._runs.attempt_ended(run, attempt, outcome)
         self._remote.start_waiting()
         self._runs.settle()
+        self._queries.answer_waiting()
         self._give_credit()
         if self._out:
             batch, self._out = self._out, []
@@ -145,11 +148,16 @@ class Dispatcher:
                 self._credits.tasks_assigned += 1
                 self._remote.assign(message)
             case messages.HistoryPage():
-                self._runs.page(message)
+                if not self._queries.page(message):
+                    self._runs.page(message)
             case messages.Poke():
                 self._runs.poke(message)
             case messages.Cancel():
                 self._remote.cancel(message.lease)
+            case messages.Recall():
+                self._runs.recall(message.lease)
+            case messages.Query():
+                self._queries.ask(message)
             case messages.Connected():
                 self._credits = _Credits(message.stream)
                 self._runs.lost(message.lost)

@@ -18,6 +18,7 @@ from typing import Any, cast
 from aiki_task.task import Task
 from aiki_worker.errors import DuplicateHandlerError, ModuleImportError, NoHandlersError
 from aiki_workflow import Workflow
+from aiki_workflow.messages import WORKFLOW_ATTRIBUTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +57,7 @@ def collect(modules: Sequence[ModuleType], extra: Iterable[object] = ()) -> Hand
             task = cast("Task[..., Any]", value)
             _add(tasks, task.name, task, f"task {task.name!r}")
             sources.add(task.function.__module__)
-        elif isinstance(value, Workflow):
-            workflow = cast("Workflow[..., Any]", value)
+        elif (workflow := _workflow_in(value)) is not None:
             what = f"workflow {workflow.name!r} version {workflow.version!r}"
             _add(workflows, (workflow.name, workflow.version), workflow, what)
             sources.add(workflow.function.__module__)
@@ -87,6 +87,13 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
         raise ModuleImportError(name, error) from error
+
+
+def _workflow_in(value: object) -> Workflow[..., Any] | None:
+    """*value*, or what the class marked `@workflow` has."""
+    if isinstance(value, type):
+        value = vars(value).get(WORKFLOW_ATTRIBUTE)
+    return cast("Workflow[..., Any]", value) if isinstance(value, Workflow) else None
 
 
 def _add(known: dict[Any, Any], key: object, value: Any, what: str) -> None:

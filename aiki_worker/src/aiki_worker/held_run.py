@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from aiki_task.context import TaskContext
 from aiki_task.durations import to_ms
@@ -25,6 +25,9 @@ from aiki_worker.run_ledger import Commit, Dispatch, RunLedger, TaskSpec
 from aiki_workflow import events
 from aiki_workflow.engine import OpenTask, RunEngine
 from aiki_workflow.errors import DivergedError, WorkflowBugError
+
+HISTORY_EVENTS_MAX: Final = 50_000
+"""A run whose history would become longer is parked."""
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +170,9 @@ class HeldRun:
         self._feed(result, self.ledger.position)
 
     def _feed(self, event: events.Input, position: int) -> None:
+        if self.grant.length + self.ledger.position > HISTORY_EVENTS_MAX and not self.engine.closed:
+            self._turn(_refuse_to_grow)
+            return
         commands = self._turn(lambda: self.engine.feed(event))
         if commands:
             self._issue(commands, position)
@@ -191,11 +197,12 @@ class HeldRun:
                 case events.TaskCancelled():
                     self._cancel(command.address)
                     self.ledger.flush()
-                case events.TimerStarted() | events.TimerCancelled():
-                    self.ledger.flush()
-                case events.RunCompleted() | events.RunFailed():
+                case _ if isinstance(command, events.ENDINGS):
                     self.ledger.close()
                     self.cancel_attempts()
+                case _:
+                    # Timers, children, signals, what is published: all of it is for others to see.
+                    self.ledger.flush()
 
     def _place_recorded(self, history: Sequence[events.Event]) -> None:
         """Place what is open from before, unless it is in a queue or waits for its next attempt."""
@@ -322,3 +329,11 @@ class HeldRun:
             deadline_ms=self.memory.deadlines_ms.get(address, 0),
             random=random.random(),
         )
+
+
+def _refuse_to_grow() -> NoReturn:
+    message = (
+        f"the history has {HISTORY_EVENTS_MAX:,} events, which is the limit: reset the run to an earlier event "
+        "with code that uses continue_as_new, map or child workflows, or terminate it"
+    )
+    raise WorkflowBugError(FailureInfo(kind="bug", type="HistoryTooLongError", message=message))

@@ -112,6 +112,30 @@ class Cancel:
 
 
 @record
+class Recall:
+    """A run is to be given back as soon as what runs of it is recorded."""
+
+    lease: Lease
+
+
+@keyword_record
+class Query:
+    """Look at a run without a lease: ask a query, or whether an update would be accepted."""
+
+    query_id: str
+    run_id: str
+    workflow_id: str
+    workflow: str
+    version: str
+    queue: str
+    length: int
+    events: Sequence[events.Event]
+    is_update: bool
+    name: str
+    input: Payload
+
+
+@record
 class Fatal:
     """The session cannot go on, here or elsewhere."""
 
@@ -119,7 +143,17 @@ class Fatal:
 
 
 Inbound = (
-    Connected | SessionLost | RunGrant | HistoryPage | CommitResult | TaskAssignment | Poke | Cancel | Fatal
+    Connected
+    | SessionLost
+    | RunGrant
+    | HistoryPage
+    | CommitResult
+    | TaskAssignment
+    | Poke
+    | Cancel
+    | Recall
+    | Query
+    | Fatal
 )
 
 
@@ -142,6 +176,8 @@ __all__ = [
     "Inbound",
     "Lease",
     "Poke",
+    "Query",
+    "Recall",
     "Refusal",
     "RunGrant",
     "SessionLost",

@@ -128,6 +128,11 @@ class RunLedger:
         return frozenset(self._running)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether all that was recorded is acknowledged."""
+        return not self._pending and not self._in_flight
+
+    @property
     def may_feed(self) -> bool:
         """Whether the code may be given an input now."""
         return not self._draining and (self._phase is Phase.OPEN or self._phase is Phase.LEAVING)
@@ -318,12 +323,16 @@ def _pieces(items: Sequence[Item]) -> Iterable[list[Item]]:
 def payload_bytes(item: Item) -> int:
     """The bytes of users' values in *item*."""
     match item:
-        case events.TaskScheduled() | events.RunStarted():
+        case events.TaskScheduled() | events.RunStarted() | events.ChildScheduled() | events.RunContinued():
             return len(item.input.data)
-        case events.TaskCompleted() | events.RunCompleted():
+        case events.TaskCompleted() | events.RunCompleted() | events.ChildCompleted():
             return len(item.output.data)
-        case events.SignalReceived():
+        case events.SignalReceived() | events.SignalSent() | events.StatePublished():
             return len(item.value.data)
+        case events.UpdateCompleted():
+            return 0 if item.output is None else len(item.output.data)
+        case events.TaskProgressed():
+            return len(item.checkpoint.data)
         case Dispatch():
             return len(item.spec.input.data)
         case _:

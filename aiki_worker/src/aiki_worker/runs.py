@@ -38,6 +38,10 @@ class _Partial:
         return self.grant.first_index + len(self.history)
 
 
+class Unsettled:
+    """The run is here, and not as the store has it: ask again when an answer has come."""
+
+
 class Runs:
     """All runs of a worker; `say` takes messages for the coordinator."""
 
@@ -133,6 +137,23 @@ class Runs:
             run.ledger.poke()
             self._touched[run.lease.run_id] = run
 
+    def recall(self, lease: Lease) -> None:
+        """Give the run back as soon as what runs of it is recorded."""
+        run = self._holding(lease)
+        if run is not None:
+            run.ledger.leave()
+            self._touched[lease.run_id] = run
+
+    def engine_at(self, run_id: str, length: int) -> RunEngine | Unsettled | None:
+        """The run as the store has it, if it is here and stands at *length* or beyond."""
+        run = self._held.get(run_id)
+        if run is not None:
+            return run.engine if run.ledger.is_settled else Unsettled()
+        if run_id in self._partial:
+            return Unsettled()
+        memory = self._cache.look(run_id, length)
+        return None if memory is None else memory.engine
+
     def settle(self) -> None:
         """Send what is due for every run that something happened to."""
         while self._touched:
@@ -207,7 +228,7 @@ class Runs:
             version=grant.version,
             queue=grant.queue,
         )
-        return Memory(engine=RunEngine(self._workflows[grant.workflow, grant.version], info))
+        return Memory(engine=RunEngine(self._workflows[info.workflow, info.version], info))
 
     def _go_on(self, run: HeldRun, drained: Iterable[events.Event]) -> None:
         run.feed_recorded(drained)

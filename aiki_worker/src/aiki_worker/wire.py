@@ -5,33 +5,28 @@ Invariant: what is written here and read back is equal, event by event.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Final, assert_never, cast
+from typing import Any, cast
 
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]  ships them unmarked
 
 from aiki.v1 import common_pb2, history_pb2, worker_pb2
-from aiki_task.failures import FailureInfo, FailureKind
+from aiki_task.failures import FailureInfo
 from aiki_task.payloads import Payload
 from aiki_task.retry import Retry
 from aiki_worker import messages
+from aiki_worker.event_wire import (
+    events_from_wire,
+    failure_to_wire,
+    payload_from_wire,
+    payload_to_wire,
+    write_event,
+    write_failure,
+)
 from aiki_worker.messages import Lease, Refusal
 from aiki_worker.run_ledger import Commit, Dispatch, TaskSpec
-from aiki_workflow import events
-
-_KIND_TO_WIRE: Final[dict[FailureKind, common_pb2.FailureKind.ValueType]] = {
-    "error": common_pb2.FAILURE_KIND_ERROR,
-    "timeout": common_pb2.FAILURE_KIND_TIMEOUT,
-    "cancelled": common_pb2.FAILURE_KIND_CANCELLED,
-    "payload": common_pb2.FAILURE_KIND_PAYLOAD,
-    "bug": common_pb2.FAILURE_KIND_BUG,
-    "diverged": common_pb2.FAILURE_KIND_DIVERGED,
-}
-_KIND_FROM_WIRE: Final[dict[common_pb2.FailureKind.ValueType, FailureKind]] = {
-    wire: kind for kind, wire in _KIND_TO_WIRE.items()
-}
 
 
 def lease_to_wire(lease: Lease) -> common_pb2.Lease:
@@ -40,32 +35,6 @@ def lease_to_wire(lease: Lease) -> common_pb2.Lease:
 
 def lease_from_wire(lease: common_pb2.Lease) -> Lease:
     return Lease(lease.run_id, lease.address, lease.epoch, lease.nonce)
-
-
-def payload_to_wire(payload: Payload) -> common_pb2.Payload:
-    return common_pb2.Payload(data=payload.data, encoding=payload.encoding)
-
-
-def payload_from_wire(payload: common_pb2.Payload) -> Payload:
-    return Payload(payload.data, payload.encoding)
-
-
-def failure_to_wire(failure: FailureInfo) -> common_pb2.Failure:
-    wire = common_pb2.Failure()
-    _write_failure(wire, failure)
-    return wire
-
-
-def failure_from_wire(failure: common_pb2.Failure) -> FailureInfo:
-    return FailureInfo(
-        kind=_KIND_FROM_WIRE.get(failure.kind, "error"),
-        type=failure.type,
-        message=failure.message,
-        traceback=failure.traceback,
-        details=payload_from_wire(failure.details) if failure.HasField("details") else None,
-        cause=failure_from_wire(failure.cause) if failure.HasField("cause") else None,
-        attempts=failure.attempts,
-    )
 
 
 def refusal_from_wire(message: Any) -> Refusal | None:
@@ -80,143 +49,6 @@ def refusal_from_wire(message: Any) -> Refusal | None:
     return Refusal("", status.message)
 
 
-def event_to_wire(event: events.Event) -> history_pb2.Event:
-    """One event, on its own."""
-    wire = history_pb2.Event()
-    _write_event(wire, event)
-    return wire
-
-
-def _write_event(wire: history_pb2.Event, event: events.Event) -> None:
-    """Fill *wire* in place: a message given to another is copied whole."""
-    wire.time_ms = event.at
-    match event:
-        case events.TaskScheduled():
-            scheduled = wire.task_scheduled
-            scheduled.address, scheduled.task = event.address, event.task
-            _write_payload(scheduled.input, event.input)
-        case events.TaskCompleted():
-            completed = wire.task_completed
-            completed.address, completed.worker = event.address, event.worker
-            completed.attempt, completed.duration_ms = event.attempt, event.duration_ms
-            _write_payload(completed.output, event.output)
-        case events.TaskFailed():
-            wire.task_failed.address, wire.task_failed.worker = event.address, event.worker
-            _write_failure(wire.task_failed.failure, event.failure)
-        case events.TimerStarted():
-            wire.timer_started.address, wire.timer_started.due_ms = event.address, event.due_ms
-        case events.TimerFired():
-            wire.timer_fired.address = event.address
-        case events.TimerCancelled():
-            wire.timer_cancelled.address = event.address
-        case events.TaskCancelled():
-            wire.task_cancelled.address = event.address
-        case events.RunCompleted():
-            _write_payload(wire.run_completed.output, event.output)
-        case events.RunFailed():
-            _write_failure(wire.run_failed.failure, event.failure)
-        case events.SignalReceived():
-            wire.signal_received.name = event.name
-            _write_payload(wire.signal_received.value, event.value)
-        case events.RunStarted():
-            started = wire.run_started
-            started.workflow, started.version = event.workflow, event.version
-            started.workflow_id, started.queue = event.workflow_id, event.queue
-            _write_payload(started.input, event.input)
-        case events.TaskStarted():
-            begun = wire.task_started
-            begun.address, begun.attempt, begun.worker = event.address, event.attempt, event.worker
-        case events.TaskAttemptFailed():
-            failed = wire.task_attempt_failed
-            failed.address, failed.attempt, failed.worker = event.address, event.attempt, event.worker
-            failed.retry_at_ms = event.retry_at_ms
-            _write_failure(failed.failure, event.failure)
-        case events.TaskDispatched():
-            wire.task_dispatched.address, wire.task_dispatched.queue = event.address, event.queue
-        case events.TaskRetryDue():
-            wire.task_retry_due.address = event.address
-        case _:
-            assert_never(event)
-
-
-def _write_payload(wire: common_pb2.Payload, payload: Payload) -> None:
-    wire.data, wire.encoding = payload.data, payload.encoding
-
-
-def _write_failure(wire: common_pb2.Failure, failure: FailureInfo) -> None:
-    wire.kind = _KIND_TO_WIRE[failure.kind]
-    wire.type, wire.message, wire.traceback = failure.type, failure.message, failure.traceback
-    wire.attempts = failure.attempts
-    if failure.details is not None:
-        _write_payload(wire.details, failure.details)
-    if failure.cause is not None:
-        _write_failure(wire.cause, failure.cause)
-
-
-def event_from_wire(wire: history_pb2.Event) -> events.Event:
-    """One entry of a history.
-
-    Raises:
-        ValueError: it is of a kind that this revision does not have.
-    """
-    kind = wire.WhichOneof("kind")
-    if kind is None:
-        raise ValueError("an event of the history has no kind that this worker knows: update the worker")
-    return _FROM_WIRE[kind](wire.time_ms, getattr(wire, kind))
-
-
-def events_from_wire(wires: Iterable[history_pb2.Event]) -> list[events.Event]:
-    return [event_from_wire(wire) for wire in wires]
-
-
-_FROM_WIRE: Final[dict[str, Callable[[int, Any], events.Event]]] = {
-    "run_started": lambda at, e: events.RunStarted(
-        at=at,
-        workflow=e.workflow,
-        version=e.version,
-        input=payload_from_wire(e.input),
-        workflow_id=e.workflow_id,
-        queue=e.queue,
-    ),
-    "task_completed": lambda at, e: events.TaskCompleted(
-        at=at,
-        address=e.address,
-        output=payload_from_wire(e.output),
-        attempt=e.attempt,
-        duration_ms=e.duration_ms,
-        worker=e.worker,
-    ),
-    "task_failed": lambda at, e: events.TaskFailed(
-        at=at, address=e.address, failure=failure_from_wire(e.failure), worker=e.worker
-    ),
-    "timer_fired": lambda at, e: events.TimerFired(at=at, address=e.address),
-    "signal_received": lambda at, e: events.SignalReceived(
-        at=at, name=e.name, value=payload_from_wire(e.value)
-    ),
-    "task_scheduled": lambda at, e: events.TaskScheduled(
-        at=at, address=e.address, task=e.task, input=payload_from_wire(e.input)
-    ),
-    "task_cancelled": lambda at, e: events.TaskCancelled(at=at, address=e.address),
-    "timer_started": lambda at, e: events.TimerStarted(at=at, address=e.address, due_ms=e.due_ms),
-    "timer_cancelled": lambda at, e: events.TimerCancelled(at=at, address=e.address),
-    "run_completed": lambda at, e: events.RunCompleted(at=at, output=payload_from_wire(e.output)),
-    "run_failed": lambda at, e: events.RunFailed(at=at, failure=failure_from_wire(e.failure)),
-    "task_started": lambda at, e: events.TaskStarted(
-        at=at, address=e.address, attempt=e.attempt, worker=e.worker
-    ),
-    "task_attempt_failed": lambda at, e: events.TaskAttemptFailed(
-        at=at,
-        address=e.address,
-        attempt=e.attempt,
-        failure=failure_from_wire(e.failure),
-        retry_at_ms=e.retry_at_ms,
-        worker=e.worker,
-    ),
-    "task_dispatched": lambda at, e: events.TaskDispatched(at=at, address=e.address, queue=e.queue),
-    "task_retry_due": lambda at, e: events.TaskRetryDue(at=at, address=e.address),
-}
-
-
 def commit_to_wire(lease: common_pb2.Lease, commit: Commit) -> worker_pb2.WorkerMessage:
     message = worker_pb2.WorkerMessage()
     wire = message.commit
@@ -225,15 +57,15 @@ def commit_to_wire(lease: common_pb2.Lease, commit: Commit) -> worker_pb2.Worker
     added = wire.events.add
     for item in commit.items:
         if isinstance(item, Dispatch):
-            _write_event(added(), item.note)
+            write_event(added(), item.note)
             wire.dispatches.append(spec_to_wire(item.spec))
         else:
-            _write_event(added(), item)
+            write_event(added(), item)
     if commit.drain:
         wire.drain = True
         wire.idle = commit.idle
     if commit.stall is not None:
-        _write_failure(wire.stall, commit.stall)
+        write_failure(wire.stall, commit.stall)
     return message
 
 
@@ -308,6 +140,10 @@ def inbound_from_wire(message: worker_pb2.CoordinatorMessage) -> messages.Inboun
             return messages.Poke(lease_from_wire(message.poke.lease))
         case "cancel":
             return messages.Cancel(lease_from_wire(message.cancel.lease))
+        case "recall":
+            return messages.Recall(lease_from_wire(message.recall.lease))
+        case "query":
+            return _query(message.query)
         case _:
             return None
 
@@ -335,6 +171,31 @@ def _run_grant(grant: worker_pb2.RunGrant) -> messages.RunGrant:
         first_index=grant.first_index,
         events=events_from_wire(grant.events),
     )
+
+
+def _query(query: worker_pb2.Query) -> messages.Query:
+    return messages.Query(
+        query_id=query.query_id,
+        run_id=query.run_id,
+        workflow_id=query.workflow_id,
+        workflow=query.workflow,
+        version=query.version,
+        queue=query.queue,
+        length=query.length,
+        events=events_from_wire(query.events),
+        is_update=query.WhichOneof("about") == "update",
+        name=query.update or query.query,
+        input=payload_from_wire(query.input),
+    )
+
+
+def query_result_to_wire(query_id: str, outcome: Payload | FailureInfo) -> worker_pb2.WorkerMessage:
+    result = worker_pb2.QueryResult(query_id=query_id)
+    if isinstance(outcome, Payload):
+        result.output.CopyFrom(payload_to_wire(outcome))
+    else:
+        result.failure.CopyFrom(failure_to_wire(outcome))
+    return worker_pb2.WorkerMessage(query_result=result)
 
 
 def _assignment(assignment: worker_pb2.TaskAssignment) -> messages.TaskAssignment:

@@ -1,6 +1,7 @@
 """Between protobuf and plain values."""
 
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given, strategies as st
@@ -10,7 +11,7 @@ from aiki_task import Retry
 from aiki_task.failures import FailureInfo
 from aiki_task.payloads import Payload
 from aiki_task.task import TaskOptions
-from aiki_worker import messages, wire
+from aiki_worker import event_wire, messages, wire
 from aiki_worker.run_ledger import Commit, Dispatch, TaskSpec
 from aiki_workflow import events
 
@@ -20,7 +21,7 @@ payloads = st.builds(Payload, st.binary(max_size=20), st.sampled_from(["json", "
 failures = st.recursive(
     st.builds(
         FailureInfo,
-        kind=st.sampled_from(["error", "timeout", "cancelled", "payload", "bug", "diverged"]),
+        kind=st.sampled_from(["error", "timeout", "cancelled", "payload", "bug", "diverged", "rejected"]),
         type=texts,
         message=texts,
         traceback=texts,
@@ -35,13 +36,22 @@ BY_TYPE: dict[str, st.SearchStrategy[object]] = {
     "str": texts,
     "Payload": payloads,
     "FailureInfo": failures,
+    "bool": st.booleans(),
+    "Payload | None": st.none() | payloads,
+    "FailureInfo | None": st.none() | failures,
+    "ClosePolicy": st.sampled_from(get_args(events.ClosePolicy)),
+    "tuple[SignalReceived, ...]": st.lists(
+        st.builds(events.SignalReceived, at=st.just(0), name=texts, value=payloads), max_size=3
+    ).map(tuple),
 }
 
 
 def of_type(kind: type[events.Event]) -> st.SearchStrategy[events.Event]:
     """Any event of one kind."""
     fields = {name: BY_TYPE[hint] for name, hint in kind.__annotations__.items()}
-    small = {name: st.integers(0, 2**31) for name in ("attempt", "duration_ms") if name in fields}
+    small = {
+        name: st.integers(0, 2**31) for name in ("attempt", "duration_ms", "chain_index") if name in fields
+    }
     return st.builds(kind, **(fields | small))
 
 
@@ -51,15 +61,15 @@ any_event = st.one_of([of_type(kind) for kind in (*events.INPUTS, *events.COMMAN
 @given(any_event)
 def test_every_event_comes_back_equal(event: events.Event) -> None:
     """What is written and read back is equal, event by event."""
-    sent = wire.event_to_wire(event).SerializeToString()
+    sent = event_wire.event_to_wire(event).SerializeToString()
 
-    assert wire.event_from_wire(history_pb2.Event.FromString(sent)) == event
+    assert event_wire.event_from_wire(history_pb2.Event.FromString(sent)) == event
 
 
 def test_unknown_event_is_refused() -> None:
     """A history with an event of a later revision is not guessed at."""
     with pytest.raises(ValueError, match="update the worker"):
-        wire.event_from_wire(history_pb2.Event(time_ms=1))
+        event_wire.event_from_wire(history_pb2.Event(time_ms=1))
 
 
 def test_commit_holds_events_and_specs() -> None:
