@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha import reflection
 
 from aiki.v1 import worker_pb2, worker_pb2_grpc, workflow_pb2, workflow_pb2_grpc
 from aiki_server.loops.membership import Membership
+from aiki_server.loops.outbox import OutboxPump
 from aiki_server.loops.streams import Hints, read_messages
 from aiki_server.loops.sweeper import Sweeper
 from aiki_server.loops.timers import Timers
@@ -105,6 +106,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
                 Hints(hub).run(),
                 membership.run(),
                 Timers(hub, membership).run(),
+                OutboxPump(hub, membership).run(),
                 Sweeper(
                     hub, membership, settings.lease_ttl_seconds, timedelta(days=settings.retention_days)
                 ).run(),

@@ -13,11 +13,7 @@ from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]  ships them unmarked
 
 from aiki.v1 import common_pb2, history_pb2, worker_pb2
-from aiki_task.failures import FailureInfo
-from aiki_task.payloads import Payload
-from aiki_task.retry import Retry
-from aiki_worker import messages
-from aiki_worker.event_wire import (
+from aiki_client.event_wire import (
     events_from_wire,
     failure_to_wire,
     payload_from_wire,
@@ -25,6 +21,10 @@ from aiki_worker.event_wire import (
     write_event,
     write_failure,
 )
+from aiki_task.failures import FailureInfo
+from aiki_task.payloads import Payload
+from aiki_task.retry import Retry
+from aiki_worker import messages
 from aiki_worker.messages import Lease, Refusal
 from aiki_worker.run_ledger import Commit, Dispatch, TaskSpec
 

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, strategies as st
 
 from aiki.v1 import common_pb2, history_pb2, worker_pb2
+from aiki_client import event_wire
 from aiki_task import Retry
 from aiki_task.failures import FailureInfo
 from aiki_task.payloads import Payload
 from aiki_task.task import TaskOptions
-from aiki_worker import event_wire, messages, wire
+from aiki_worker import messages, wire
 from aiki_worker.run_ledger import Commit, Dispatch, TaskSpec
 from aiki_workflow import events
 

@@ -14,14 +14,20 @@ from aiki.v1 import workflow_pb2
 from aiki_client import convert
 from aiki_client.connection import Connection
 from aiki_client.errors import RunNotFoundError
-from aiki_client.runs import Run, outcome_of
+from aiki_client.event_wire import payload_to_wire
+from aiki_client.runs import Run, outcome_of, send_update, update_request
 from aiki_client.settings import load_settings
 from aiki_client.views import RunState, RunView
+from aiki_task.durations import Duration, parse
 from aiki_task.payloads import ValueCodec
-from aiki_workflow.definition import IdPolicy, Workflow
+from aiki_workflow.definition import IdPolicy, Workflow, WorkflowCall
+from aiki_workflow.messages import Update
+from aiki_workflow.signals import Signal
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
+A = TypeVar("A")
 
 LOGGER: Final = logging.getLogger("aiki_client")
 LIST_PAGE_RUNS: Final = 200
@@ -79,18 +85,49 @@ class Client:
             PayloadTooLargeError: the arguments are over the limit.
             WorkflowIdTaken: the workflow id is in use.
         """
-        options = workflow.options
-        run_id, workflow_id = await self._start(
-            workflow_pb2.StartRunRequest(
-                workflow=workflow.name,
-                version=workflow.version,
-                workflow_id=options.id or "",
-                queue=options.queue,
-                input=convert.payload_to_wire(workflow.arguments.encode(args, kwargs)),
-                id_policy=POLICIES[options.id_policy],
-            )
-        )
+        request = start_request(workflow.bind(*args, **kwargs))
+        run_id, workflow_id = await self._start(request)
         return self._handle(run_id, workflow_id, workflow)
+
+    async def signal_with_start(self, call: WorkflowCall[R], signal: Signal[T], value: T) -> Run[R]:
+        """Start a run with a signal in its mailbox; signal the run that is there when its id is in use.
+
+        Args:
+            call: a workflow and its arguments: `flow.with_(id="cart-1").bind(customer)`.
+            signal: which signal.
+            value: its value.
+
+        Raises:
+            WorkflowIdTaken: the run that is there is closed, or the id policy refuses it.
+        """
+        request = start_request(call, existing=workflow_pb2.WORKFLOW_ID_POLICY_RETURN_EXISTING)
+        request.signal.name = signal.name
+        request.signal.value.CopyFrom(payload_to_wire(signal.codec.encode(value)))
+        run_id, workflow_id = await self._start(request)
+        return self._handle(run_id, workflow_id, call.workflow)
+
+    async def update_with_start(
+        self, call: WorkflowCall[Any], update: Update[P, A], /, *args: P.args, **kwargs: P.kwargs
+    ) -> A:
+        """Send an update to the run of a workflow id, which is started unless it is there.
+
+        Args:
+            call: a workflow and its arguments: `Cart.run.with_(id="cart-1").bind(customer)`.
+            update: which update, as in `Run.update`.
+            args: the update's arguments.
+            kwargs: its named ones.
+
+        Raises:
+            UpdateRejected, UpdateFailedError, RunClosedError: as `Run.update` does.
+        """
+        request = update_request(update, args, kwargs)
+        request.namespace = self.namespace
+        request.start.CopyFrom(start_request(call, existing=workflow_pb2.WORKFLOW_ID_POLICY_RETURN_EXISTING))
+        self._name(request.start)
+        handle = self._handle("", request.start.workflow_id, call.workflow)
+        output = await send_update(self._connection, request, handle.failure_of)
+        answer: A = update.result.decode(output)
+        return answer
 
     async def start_by_name(
         self,
@@ -103,6 +140,8 @@ class Client:
         queue: str = "default",
         id_policy: IdPolicy = IdPolicy.EQUAL,
         require_worker: bool = False,
+        timeout: Duration | None = None,
+        delay: Duration | None = None,
     ) -> Run[Any]:
         """Start a run of a workflow whose definition is not at hand; arguments are encoded as what they are.
 
@@ -118,11 +157,11 @@ class Client:
                 version=version,
                 workflow_id=workflow_id or "",
                 queue=queue,
-                input=convert.payload_to_wire(
-                    given.encode({"args": list(args), "kwargs": dict(kwargs or {})})
-                ),
+                input=payload_to_wire(given.encode({"args": list(args), "kwargs": dict(kwargs or {})})),
                 id_policy=POLICIES[id_policy],
                 require_worker=require_worker,
+                timeout=convert.duration(None if timeout is None else parse(timeout)),
+                delay=convert.duration(None if delay is None else parse(delay)),
             )
         )
         return self._handle(run_id, workflow_id, None)
@@ -185,11 +224,14 @@ class Client:
                 return
 
     async def _start(self, request: workflow_pb2.StartRunRequest) -> tuple[str, str]:
+        self._name(request)
+        response = await self._connection.call(lambda stub: stub.StartRun, request)
+        return response.run_id, request.workflow_id
+
+    def _name(self, request: workflow_pb2.StartRunRequest) -> None:
         request.namespace = self.namespace
         request.request_id = uuid4().hex
         request.workflow_id = request.workflow_id or f"{request.workflow}-{request.request_id}"
-        response = await self._connection.call(lambda stub: stub.StartRun, request)
-        return response.run_id, request.workflow_id
 
     async def _look_up(
         self, reference: workflow_pb2.RunReference, workflow: Workflow[..., Any] | None
@@ -206,3 +248,24 @@ class Client:
             workflow_id=workflow_id,
             outcome=outcome_of(workflow),
         )
+
+
+def start_request(
+    call: WorkflowCall[Any], *, existing: "workflow_pb2.WorkflowIdPolicy.ValueType | None" = None
+) -> workflow_pb2.StartRunRequest:
+    """A request to start it; *existing* is the policy where the options have the default one."""
+    options = call.workflow.options
+    policy = POLICIES[options.id_policy]
+    if existing is not None and options.id_policy is IdPolicy.EQUAL:
+        policy = existing
+    return workflow_pb2.StartRunRequest(
+        workflow=call.workflow.name,
+        version=call.workflow.version,
+        workflow_id=options.id or "",
+        queue=options.queue or "",
+        input=payload_to_wire(call.input),
+        id_policy=policy,
+        timeout=convert.duration(options.timeout),
+        chain_timeout=convert.duration(options.chain_timeout),
+        delay=convert.duration(options.delay),
+    )

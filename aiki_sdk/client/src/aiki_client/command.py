@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import click
+from rich.live import Live
 from rich.markup import escape
 
 from aiki_client.cli.options import DURATION, JSON_VALUE, POLICY, STATE, connected, with_client
@@ -19,10 +20,11 @@ from aiki_client.cli.output import (
     named,
     plain_event,
     print_json,
-    print_run,
+    run_picture,
     runs_table,
 )
 from aiki_client.cli.program import FAILED, OK, STALLED
+from aiki_client.cli.steering import COMMANDS
 from aiki_client.cli.waits import waits_for
 from aiki_client.client import Client
 from aiki_client.runs import Run
@@ -38,6 +40,10 @@ def run() -> None:
     """
 
 
+for command in COMMANDS:
+    run.add_command(command)
+
+
 @run.command()
 @click.argument("workflow")
 @click.argument("arguments", nargs=-1, type=JSON_VALUE, metavar="[JSON]...")
@@ -46,6 +52,8 @@ def run() -> None:
 @click.option("--version", default="1", show_default=True, help="Version of the workflow.")
 @click.option("--queue", default="default", show_default=True)
 @click.option("--id-policy", type=POLICY, default="equal", show_default=True, help="When the id is in use.")
+@click.option("--timeout", type=DURATION, help="The longest the run may take, such as 1h30m.")
+@click.option("--delay", type=DURATION, help="Begin so much later.")
 @click.option("--require-worker", is_flag=True, help="Refuse when no connected worker serves the workflow.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it.")
 @connected
@@ -57,6 +65,8 @@ def start(
     version: str,
     queue: str,
     id_policy: str,
+    timeout: timedelta | None,
+    delay: timedelta | None,
     require_worker: bool,  # noqa: FBT001  a flag of the command line
     wait: bool,  # noqa: FBT001  as above
     as_json: bool,  # noqa: FBT001  as above
@@ -75,6 +85,8 @@ def start(
             queue=queue,
             id_policy=IdPolicy(id_policy),
             require_worker=require_worker,
+            timeout=timeout,
+            delay=delay,
         )
         if wait:
             return _print_outcome(await started.wait(), as_json=as_json)
@@ -92,16 +104,27 @@ def start(
 
 @run.command()
 @click.argument("id_", metavar="ID")
+@click.option("--follow", "-f", is_flag=True, help="Show it again whenever it changes, until it is closed.")
 @connected
-def show(id_: str, as_json: bool, address: str | None, namespace: str | None) -> int:  # noqa: FBT001  a flag
-    """Show one run: its state, what it waits for, its open tasks."""
+def show(
+    id_: str,
+    follow: bool,  # noqa: FBT001  a flag of the command line
+    as_json: bool,  # noqa: FBT001  as above
+    address: str | None,
+    namespace: str | None,
+) -> int:
+    """Show one run: its state, what it waits for, its tasks, timers, children and messages."""
 
     async def act(client: Client) -> int:
-        view = await _described(await client.find(id_))
-        if as_json:
-            print_json(view)
+        found = await client.find(id_)
+        if not follow:
+            await _show(found, as_json=as_json)
+        elif as_json:
+            async with aclosing(found.watch()) as views:
+                async for view in views:
+                    print_json(view)
         else:
-            print_run(view, console())
+            await _follow(found)
         return OK
 
     return with_client(act, address=address, namespace=namespace)
@@ -185,49 +208,34 @@ def wait(
     return with_client(act, address=address, namespace=namespace)
 
 
-@run.command()
-@click.argument("id_", metavar="ID")
-@connected
-def resume(id_: str, as_json: bool, address: str | None, namespace: str | None) -> int:  # noqa: FBT001  a flag
-    """Let a worker try a stalled run again."""
-
-    async def act(client: Client) -> int:
-        found = await client.find(id_)
-        await found.resume()
-        return _print_done(found, "resumed", as_json=as_json)
-
-    return with_client(act, address=address, namespace=namespace)
-
-
-@run.command()
-@click.argument("id_", metavar="ID")
-@click.argument("name")
-@click.argument("value", type=JSON_VALUE, metavar="JSON")
-@connected
-def signal(
-    id_: str,
-    name: str,
-    value: object,
-    as_json: bool,  # noqa: FBT001  a flag of the command line
-    address: str | None,
-    namespace: str | None,
-) -> int:
-    """Send a message to a run: the signal's NAME and its value in JSON."""
-
-    async def act(client: Client) -> int:
-        found = await client.find(id_)
-        await found.signal_by_name(name, value)
-        return _print_done(found, "signalled", as_json=as_json)
-
-    return with_client(act, address=address, namespace=namespace)
-
-
 async def _described(found: Run[Any]) -> RunView:
-    """A run, with what it waits for when the coordinator does not say."""
-    view = await found.describe()
-    if view.state is not RunState.WAITING or view.waiting_for or view.tasks:
-        return view
-    return replace(view, waiting_for=waits_for([event async for event in found.history()]))
+    """A run, with what it waits for in local time."""
+    return _told(await found.describe())
+
+
+async def _show(found: Run[Any], *, as_json: bool) -> None:
+    view = await _described(found)
+    if as_json:
+        print_json(view)
+    else:
+        console().print(run_picture(view))
+
+
+async def _follow(found: Run[Any]) -> None:
+    """Redraw in place on a terminal; print one after the other into a file."""
+    to = console()
+    async with aclosing(found.watch()) as views:
+        with Live(console=to, auto_refresh=False, transient=False) as live:
+            async for view in views:
+                picture = run_picture(_told(view))
+                if to.is_terminal:
+                    live.update(picture, refresh=True)
+                else:
+                    to.print(picture)
+
+
+def _told(view: RunView) -> RunView:
+    return replace(view, waiting_for=waits_for(view)) if view.state is RunState.WAITING else view
 
 
 async def _first(client: Client, workflow: str, states: Sequence[RunState], limit: int) -> list[RunView]:
@@ -238,14 +246,6 @@ async def _first(client: Client, workflow: str, states: Sequence[RunState], limi
             if len(views) >= limit:
                 break
     return views
-
-
-def _print_done(found: Run[Any], what: str, *, as_json: bool) -> int:
-    if as_json:
-        print_json({"run_id": found.run_id, "workflow_id": found.workflow_id})
-    else:
-        click.echo(f"{what} {found.run_id}", err=True)
-    return OK
 
 
 def _print_outcome(view: RunView, *, as_json: bool) -> int:

@@ -7,10 +7,11 @@ request that goes through `call` may be repeated. Everything else is told at onc
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -131,14 +132,44 @@ class Connection:
         """The pages of a history; goes on where it was when the stream breaks."""
         wanted = workflow_pb2.GetHistoryRequest()
         wanted.CopyFrom(request)
+
+        def pass_page(page: workflow_pb2.GetHistoryResponse) -> None:
+            wanted.first_index = page.first_index + len(page.events)
+
+        pages = self._resuming(lambda endpoint: endpoint.stub.GetHistory(wanted), pass_page)
+        async with aclosing(pages):
+            async for page in pages:
+                yield page
+
+    async def watch(
+        self, request: workflow_pb2.WatchRunRequest
+    ) -> AsyncGenerator[workflow_pb2.WatchRunResponse, None]:
+        """A run each time it has changed; goes on where it was when the stream breaks."""
+        wanted = workflow_pb2.WatchRunRequest()
+        wanted.CopyFrom(request)
+
+        def pass_view(view: workflow_pb2.WatchRunResponse) -> None:
+            wanted.token = view.token
+
+        views = self._resuming(lambda endpoint: endpoint.stub.WatchRun(wanted), pass_view)
+        async with aclosing(views):
+            async for view in views:
+                yield view
+
+    async def _resuming(
+        self,
+        call: "Callable[[Endpoint], grpc.aio.UnaryStreamCall[Any, Response]]",
+        passed: Callable[[Response], None],
+    ) -> AsyncGenerator[Response, None]:
+        """What a stream says; *passed* is told each message before the next call is made."""
         while True:
-            stream, page = await self._persist(lambda endpoint: _open(endpoint, wanted), RETRY_PATIENCE)
+            stream, message = await self._persist(lambda endpoint: _open(call(endpoint)), RETRY_PATIENCE)
             try:
-                while page is not None:
-                    wanted.first_index = page.first_index + len(page.events)
-                    yield page
+                while message is not None:
+                    passed(message)
+                    yield message
                     try:
-                        page = await _next_page(stream)
+                        message = await _next(stream)
                     except grpc.aio.AioRpcError as error:
                         if not _is_transient(error):
                             raise from_rpc(error) from error
@@ -234,18 +265,15 @@ def _reason(error: grpc.aio.AioRpcError) -> str:
 
 
 async def _open(
-    endpoint: Endpoint, request: workflow_pb2.GetHistoryRequest
-) -> "tuple[grpc.aio.UnaryStreamCall[workflow_pb2.GetHistoryRequest, workflow_pb2.GetHistoryResponse], workflow_pb2.GetHistoryResponse | None]":
-    stream = endpoint.stub.GetHistory(request)
+    stream: "grpc.aio.UnaryStreamCall[Any, Response]",
+) -> "tuple[grpc.aio.UnaryStreamCall[Any, Response], Response | None]":
     try:
-        return stream, await _next_page(stream)
+        return stream, await _next(stream)
     except BaseException:
         stream.cancel()
         raise
 
 
-async def _next_page(
-    stream: "grpc.aio.UnaryStreamCall[workflow_pb2.GetHistoryRequest, workflow_pb2.GetHistoryResponse]",
-) -> workflow_pb2.GetHistoryResponse | None:
-    page = await stream.read()
-    return page if isinstance(page, workflow_pb2.GetHistoryResponse) else None
+async def _next(stream: "grpc.aio.UnaryStreamCall[Any, Response]") -> Response | None:
+    message = await stream.read()
+    return None if message is grpc.aio.EOF else cast("Response", message)

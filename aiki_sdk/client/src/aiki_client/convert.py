@@ -3,58 +3,31 @@
 Invariant: nothing of `aiki.v1` goes further into the package than this module and what calls the stubs.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from google.protobuf import timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 
 from aiki.v1 import common_pb2, history_pb2, workflow_pb2
 from aiki_client.errors import RevisionError
-from aiki_client.views import RunState, RunView, TaskView
-from aiki_task.failures import FailureInfo, FailureKind
-from aiki_task.payloads import Payload
+from aiki_client.event_wire import event_from_wire, failure_from_wire, payload_from_wire
+from aiki_client.views import ChildView, RunState, RunView, SignalView, TaskView, TimerView
 from aiki_workflow import events
 
-KINDS: Final[dict[common_pb2.FailureKind.ValueType, FailureKind]] = {
-    common_pb2.FAILURE_KIND_UNSPECIFIED: "error",
-    common_pb2.FAILURE_KIND_ERROR: "error",
-    common_pb2.FAILURE_KIND_TIMEOUT: "timeout",
-    common_pb2.FAILURE_KIND_CANCELLED: "cancelled",
-    common_pb2.FAILURE_KIND_PAYLOAD: "payload",
-    common_pb2.FAILURE_KIND_BUG: "bug",
-    common_pb2.FAILURE_KIND_DIVERGED: "diverged",
-}
 STATES: Final[dict[common_pb2.RunState.ValueType, RunState]] = {
     common_pb2.RUN_STATE_RUNNING: RunState.RUNNING,
     common_pb2.RUN_STATE_WAITING: RunState.WAITING,
     common_pb2.RUN_STATE_STALLED: RunState.STALLED,
     common_pb2.RUN_STATE_COMPLETED: RunState.COMPLETED,
     common_pb2.RUN_STATE_FAILED: RunState.FAILED,
+    common_pb2.RUN_STATE_CANCELLED: RunState.CANCELLED,
+    common_pb2.RUN_STATE_TERMINATED: RunState.TERMINATED,
+    common_pb2.RUN_STATE_TIMED_OUT: RunState.TIMED_OUT,
+    common_pb2.RUN_STATE_CONTINUED: RunState.CONTINUED,
+    common_pb2.RUN_STATE_PAUSED: RunState.PAUSED,
+    common_pb2.RUN_STATE_SCHEDULED: RunState.SCHEDULED,
 }
 WIRE_STATES: Final = {state: number for number, state in STATES.items()}
-
-
-def payload_to_wire(payload: Payload) -> common_pb2.Payload:
-    """A payload for a request."""
-    return common_pb2.Payload(data=payload.data, encoding=payload.encoding)
-
-
-def payload(wire: common_pb2.Payload) -> Payload:
-    """A payload from an answer."""
-    return Payload(wire.data, wire.encoding)
-
-
-def failure(wire: common_pb2.Failure) -> FailureInfo:
-    """A failure with its causes."""
-    return FailureInfo(
-        kind=KINDS.get(wire.kind, "error"),
-        type=wire.type,
-        message=wire.message,
-        traceback=wire.traceback,
-        details=payload(wire.details) if wire.HasField("details") else None,
-        cause=failure(wire.cause) if wire.HasField("cause") else None,
-        attempts=wire.attempts,
-    )
 
 
 def run_view(wire: workflow_pb2.Run) -> RunView:
@@ -70,16 +43,28 @@ def run_view(wire: workflow_pb2.Run) -> RunView:
         start_time=_instant(wire.start_time),
         close_time=_instant(wire.close_time) if wire.HasField("close_time") else None,
         history_length=wire.history_length,
-        output=payload(wire.output) if wire.HasField("output") else None,
-        failure=failure(wire.failure) if wire.HasField("failure") else None,
+        output=payload_from_wire(wire.output) if wire.HasField("output") else None,
+        failure=failure_from_wire(wire.failure) if wire.HasField("failure") else None,
         worker=wire.worker,
         waiting_for=wire.waiting_for,
         tasks=tuple(task_view(task) for task in wire.tasks),
+        timers=tuple(
+            TimerView(address=timer.address, since=_instant(timer.since), due=_instant(timer.due))
+            for timer in wire.timers
+        ),
+        children=tuple(child_view(child) for child in wire.children),
+        signals=tuple(SignalView(name=signal.name, time=_instant(signal.time)) for signal in wire.signals),
+        published={key: payload_from_wire(value) for key, value in sorted(wire.published.items())},
+        since=_instant(wire.since) if wire.HasField("since") else None,
+        mail=wire.mail,
+        continued_from=wire.continued_from,
+        continued_as=wire.continued_as,
+        parent_run_id=wire.parent_run_id,
     )
 
 
 def task_view(wire: workflow_pb2.TaskView) -> TaskView:
-    """An open task of a run."""
+    """A task of a run."""
     return TaskView(
         address=wire.address,
         task=wire.task,
@@ -87,7 +72,20 @@ def task_view(wire: workflow_pb2.TaskView) -> TaskView:
         attempt=wire.attempt,
         worker=wire.worker,
         since=_instant(wire.since) if wire.HasField("since") else None,
-        last_failure=failure(wire.last_failure) if wire.HasField("last_failure") else None,
+        last_failure=failure_from_wire(wire.last_failure) if wire.HasField("last_failure") else None,
+        duration=timedelta(milliseconds=wire.duration_ms) if wire.duration_ms else None,
+    )
+
+
+def child_view(wire: workflow_pb2.ChildView) -> ChildView:
+    """A child of a run."""
+    return ChildView(
+        address=wire.address,
+        workflow=wire.workflow,
+        workflow_id=wire.workflow_id,
+        state=wire.state,
+        since=_instant(wire.since),
+        failure=failure_from_wire(wire.failure) if wire.HasField("failure") else None,
     )
 
 
@@ -97,83 +95,21 @@ def event(wire: history_pb2.Event) -> events.Event:
     Raises:
         RevisionError: it is of a kind that this client does not know.
     """
-    at = wire.time_ms
-    match wire.WhichOneof("kind"):
-        case "run_started":
-            started = wire.run_started
-            return events.RunStarted(
-                at,
-                started.workflow,
-                started.version,
-                payload(started.input),
-                started.workflow_id,
-                started.queue,
-            )
-        case "task_completed":
-            completed = wire.task_completed
-            return events.TaskCompleted(
-                at,
-                completed.address,
-                payload(completed.output),
-                completed.attempt,
-                completed.duration_ms,
-                completed.worker,
-            )
-        case "task_failed":
-            failed = wire.task_failed
-            return events.TaskFailed(at, failed.address, failure(failed.failure), failed.worker)
-        case "timer_fired":
-            return events.TimerFired(at, wire.timer_fired.address)
-        case "signal_received":
-            return events.SignalReceived(at, wire.signal_received.name, payload(wire.signal_received.value))
-        case _:
-            return _command(wire)
+    try:
+        return event_from_wire(wire)
+    except ValueError as error:
+        raise RevisionError(
+            "the history holds an event that this client does not know: upgrade aiki-client"
+        ) from error
 
 
-def _command(wire: history_pb2.Event) -> events.Event:
-    at = wire.time_ms
-    match wire.WhichOneof("kind"):
-        case "task_scheduled":
-            scheduled = wire.task_scheduled
-            return events.TaskScheduled(at, scheduled.address, scheduled.task, payload(scheduled.input))
-        case "task_cancelled":
-            return events.TaskCancelled(at, wire.task_cancelled.address)
-        case "timer_started":
-            return events.TimerStarted(at, wire.timer_started.address, wire.timer_started.due_ms)
-        case "timer_cancelled":
-            return events.TimerCancelled(at, wire.timer_cancelled.address)
-        case "run_completed":
-            return events.RunCompleted(at, payload(wire.run_completed.output))
-        case "run_failed":
-            return events.RunFailed(at, failure(wire.run_failed.failure))
-        case _:
-            return _note(wire)
-
-
-def _note(wire: history_pb2.Event) -> events.Event:
-    at = wire.time_ms
-    match wire.WhichOneof("kind"):
-        case "task_started":
-            started = wire.task_started
-            return events.TaskStarted(at, started.address, started.attempt, started.worker)
-        case "task_attempt_failed":
-            failed = wire.task_attempt_failed
-            return events.TaskAttemptFailed(
-                at,
-                failed.address,
-                failed.attempt,
-                failure(failed.failure),
-                failed.retry_at_ms,
-                failed.worker,
-            )
-        case "task_dispatched":
-            return events.TaskDispatched(at, wire.task_dispatched.address, wire.task_dispatched.queue)
-        case "task_retry_due":
-            return events.TaskRetryDue(at, wire.task_retry_due.address)
-        case _:
-            raise RevisionError(
-                "the history holds an event that this client does not know: upgrade aiki-client"
-            )
+def duration(value: timedelta | None) -> duration_pb2.Duration | None:
+    """A duration for a request."""
+    if value is None:
+        return None
+    wire = duration_pb2.Duration()
+    wire.FromTimedelta(value)
+    return wire
 
 
 def _state(wire: common_pb2.RunState.ValueType) -> RunState:

@@ -5,10 +5,14 @@
     ├── WaitTimeoutError                the run is still open when the caller's time is up
     ├── RunOutcomeError                 a run gave no result
     │   ├── RunStalled                  parked by a bug in its code
+    │   ├── RunCancelledError, RunTerminatedError, RunTimedOutError
     │   └── RunFailedError              failed with an exception whose class is not known here
+    ├── UpdateFailedError               an update was accepted, and failed
     ├── SettingsError                   aiki.toml, the environment or a flag is wrong
     └── RefusedError                    the coordinator said no; `reason` is its word for why
-        ├── RunNotFoundError, RunClosedError, NotStalledError, WorkflowIdTaken
+        ├── RunNotFoundError, RunClosedError, NotStalledError, NotRunningError, WorkflowIdTaken
+        ├── TaskNotFoundError, TimerNotFoundError, EventNotFoundError
+        ├── QueryRejectedError, QueryFailedError
         ├── UnknownWorkflowError, UnknownVersionError, NoWorkerError
         ├── InvalidArgumentError, RevisionError
         └── StoreError: StoreUnavailableError, StoreUnsafeError, StoreFullError
@@ -24,6 +28,7 @@ from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMi
 
 from aiki_task.errors import AikiError, PayloadTooLargeError
 from aiki_task.failures import FailureInfo
+from aiki_workflow.errors import UpdateRejected
 
 DOMAIN: Final = "aiki"
 STATUS_KEY: Final = "grpc-status-details-bin"
@@ -90,6 +95,39 @@ class RunFailedError(RunOutcomeError):
         super().__init__(run_id, failure, f"run {run_id!r} failed with {_named(failure)}{causes}")
 
 
+class RunCancelledError(RunOutcomeError):
+    """The run was asked to stop, and did."""
+
+    def __init__(self, run_id: str, failure: FailureInfo) -> None:
+        super().__init__(run_id, failure, f"run {run_id!r} was cancelled: {failure.message}")
+
+
+class RunTerminatedError(RunOutcomeError):
+    """The run was ended from outside, without clean-up."""
+
+    def __init__(self, run_id: str, failure: FailureInfo) -> None:
+        super().__init__(run_id, failure, f"run {run_id!r} was terminated: {failure.message}")
+
+
+class RunTimedOutError(RunOutcomeError, TimeoutError):
+    """The run was not over within its own time."""
+
+    def __init__(self, run_id: str, failure: FailureInfo) -> None:
+        super().__init__(run_id, failure, f"run {run_id!r} timed out: {failure.message}")
+
+
+class UpdateFailedError(AikiError):
+    """A run accepted an update, and failed to do it.
+
+    Attributes:
+        failure: why, with the traceback where it happened.
+    """
+
+    def __init__(self, update: str, failure: FailureInfo) -> None:
+        super().__init__(f"update {update!r} failed with {_named(failure)}")
+        self.failure = failure
+
+
 class SettingsError(AikiError):
     """A setting is unknown or does not fit."""
 
@@ -125,6 +163,42 @@ class NotStalledError(RefusedError):
     """The run is not stalled, so there is nothing to resume."""
 
     reason = "NOT_STALLED"
+
+
+class NotRunningError(RefusedError):
+    """The run is not in a state in which this can be done."""
+
+    reason = "NOT_RUNNING"
+
+
+class TaskNotFoundError(RefusedError):
+    """The run has no such open task."""
+
+    reason = "TASK_NOT_FOUND"
+
+
+class TimerNotFoundError(RefusedError):
+    """The run has no such timer, or has several and none was named."""
+
+    reason = "TIMER_NOT_FOUND"
+
+
+class EventNotFoundError(RefusedError):
+    """The run's history has no such event, or cannot be cut there."""
+
+    reason = "EVENT_NOT_FOUND"
+
+
+class QueryRejectedError(RefusedError):
+    """The workflow has no such query, or its arguments do not fit."""
+
+    reason = "QUERY_REJECTED"
+
+
+class QueryFailedError(RefusedError):
+    """The query's code failed."""
+
+    reason = "QUERY_FAILED"
 
 
 class WorkflowIdTaken(RefusedError):  # the design's name
@@ -191,6 +265,12 @@ REFUSALS: Final[Mapping[str, type[RefusedError]]] = {
         RunNotFoundError,
         RunClosedError,
         NotStalledError,
+        NotRunningError,
+        TaskNotFoundError,
+        TimerNotFoundError,
+        EventNotFoundError,
+        QueryRejectedError,
+        QueryFailedError,
         WorkflowIdTaken,
         UnknownWorkflowError,
         UnknownVersionError,
@@ -228,6 +308,8 @@ def from_rpc(error: grpc.aio.AioRpcError) -> AikiError:
         return RefusedError(f"the coordinator answered {error.code().name}: {message}")
     if info.reason == "PAYLOAD_TOO_LARGE":
         return _too_large(message, info.metadata)
+    if info.reason == "UPDATE_REJECTED":
+        return UpdateRejected(message)
     return REFUSALS.get(info.reason, RefusedError)(message, info.metadata)
 
 

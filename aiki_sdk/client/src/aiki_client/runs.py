@@ -7,10 +7,10 @@ import logging
 import math
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Generic, TypeVar, assert_never
+from typing import Any, Final, Generic, ParamSpec, TypeVar, assert_never
 from uuid import uuid4
 
 from google.protobuf import duration_pb2
@@ -18,25 +18,40 @@ from google.protobuf import duration_pb2
 from aiki.v1 import workflow_pb2
 from aiki_client import convert
 from aiki_client.connection import ANSWER_TIMEOUT, Connection
-from aiki_client.errors import RunFailedError, RunStalled, WaitTimeoutError
+from aiki_client.controls import RunControls
+from aiki_client.errors import (
+    RunCancelledError,
+    RunFailedError,
+    RunStalled,
+    RunTerminatedError,
+    RunTimedOutError,
+    UpdateFailedError,
+    WaitTimeoutError,
+)
+from aiki_client.event_wire import failure_from_wire, payload_from_wire, payload_to_wire
 from aiki_client.views import RunState, RunView
 from aiki_task import durations
 from aiki_task.durations import Duration
-from aiki_task.errors import Failure
+from aiki_task.errors import AikiError, Failure
 from aiki_task.failures import FailureInfo, rebuild
-from aiki_task.payloads import ValueCodec
+from aiki_task.payloads import Payload, ValueCodec
 from aiki_workflow import events
 from aiki_workflow.definition import Workflow
+from aiki_workflow.errors import UpdateRejected
+from aiki_workflow.messages import Query, Update
 from aiki_workflow.signals import Signal
 
 R = TypeVar("R")
 T = TypeVar("T")
+A = TypeVar("A")
+P = ParamSpec("P")
 
 LOGGER: Final = logging.getLogger("aiki_client")
 # The coordinator answers a wait after this at the latest; then the client asks again.
 WAIT_SECONDS_MAX: Final = 60.0
 # After this a waiting caller is told what keeps the run.
 FIRST_WAIT_SECONDS: Final = 5.0
+QUERY_TIMEOUT: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +62,14 @@ class Outcome:
     failures: tuple[type[BaseException], ...]
 
 
-class Run(Generic[R]):
+class Run(RunControls, Generic[R]):
     """A run; made by `Client`."""
 
     def __init__(
         self, connection: Connection, *, namespace: str, run_id: str, workflow_id: str, outcome: Outcome
     ) -> None:
-        self.namespace = namespace
-        self.run_id = run_id
-        self.workflow_id = workflow_id
-        self._connection = connection
+        super().__init__(connection, namespace=namespace, run_id=run_id, workflow_id=workflow_id)
         self._outcome = outcome
-        self._reference = workflow_pb2.RunReference(run_id=run_id)
 
     def __repr__(self) -> str:
         return f"<run {self.run_id!r} of workflow id {self.workflow_id!r}>"
@@ -110,8 +121,16 @@ class Run(Generic[R]):
                 raise self._failed(_failure_of(view))
             case RunState.STALLED:
                 raise RunStalled(view.run_id, _failure_of(view))
-            case RunState.RUNNING | RunState.WAITING:
+            case RunState.CANCELLED:
+                raise RunCancelledError(view.run_id, _failure_of(view))
+            case RunState.TERMINATED:
+                raise RunTerminatedError(view.run_id, _failure_of(view))
+            case RunState.TIMED_OUT:
+                raise RunTimedOutError(view.run_id, _failure_of(view))
+            case RunState.RUNNING | RunState.WAITING | RunState.PAUSED | RunState.SCHEDULED:
                 raise WaitTimeoutError(view.run_id, view.waiting_for)
+            case RunState.CONTINUED:
+                raise WaitTimeoutError(view.run_id, f"run {view.continued_as}, which continues it")
             case _:
                 assert_never(view.state)
 
@@ -145,14 +164,70 @@ class Run(Generic[R]):
         """Put a message into the run's mailbox, without its definition at hand."""
         await self._signal(name, ValueCodec(Any, f"the value of signal {name!r}"), value)
 
-    async def resume(self) -> None:
-        """Let a worker try a stalled run again.
+    async def query(self, query: Query[P, A], /, *args: P.args, **kwargs: P.kwargs) -> A:
+        """Ask the run; it may be closed. A worker that serves it answers, from what is recorded.
 
         Raises:
-            NotStalledError: the run is not stalled.
+            QueryRejectedError: the workflow has no such query.
+            QueryFailedError: its code failed.
+            NoWorkerError: no worker that serves the workflow answers.
+            PayloadTypeError: an argument does not fit.
         """
-        request = workflow_pb2.ResumeRunRequest(namespace=self.namespace, run=self._reference)
-        await self._connection.call_once(lambda stub: stub.ResumeRun, request)
+        output = await self._query(query.name, query.arguments.encode(args, kwargs))
+        answer: A = query.result.decode(output)
+        return answer
+
+    async def query_by_name(self, name: str, *args: object) -> Any:
+        """Ask the run, without its definition at hand."""
+        given = ValueCodec(Any, f"the input of query {name!r}").encode({"args": list(args), "kwargs": {}})
+        return ValueCodec(Any, "the answer").decode(await self._query(name, given))
+
+    async def update(self, update: Update[P, A], /, *args: P.args, **kwargs: P.kwargs) -> A:
+        """Send a request into the run and wait for its answer; done once, however often it is sent.
+
+        Raises:
+            UpdateRejected: the run did not accept it, and recorded nothing of it.
+            Failure: it was accepted and failed with a `Failure` that the workflow's module knows.
+            UpdateFailedError: it failed with anything else.
+            RunClosedError: the run is over.
+            PayloadTypeError: an argument does not fit.
+        """
+        request = update_request(update, args, kwargs)
+        request.run.CopyFrom(self._reference)
+        output = await self._update(request)
+        answer: A = update.result.decode(output)
+        return answer
+
+    async def update_by_name(self, name: str, *args: object, update_id: str | None = None) -> Any:
+        """Send a request into the run, without its definition at hand."""
+        given = ValueCodec(Any, f"the input of update {name!r}").encode({"args": list(args), "kwargs": {}})
+        request = workflow_pb2.UpdateRunRequest(
+            run=self._reference,
+            update_id=update_id or uuid4().hex,
+            name=name,
+            input=payload_to_wire(given),
+        )
+        return ValueCodec(Any, "the answer").decode(await self._update(request))
+
+    async def watch(self) -> AsyncGenerator[RunView, None]:
+        """The run as it stands, and again each time it has changed, until it is closed.
+
+        A broken connection is resumed: what is the same is not told twice.
+        """
+        request = workflow_pb2.WatchRunRequest(namespace=self.namespace, run=self._reference)
+        async for response in self._connection.watch(request):
+            yield convert.run_view(response.run)
+
+    async def _query(self, name: str, given: Payload) -> Payload:
+        request = workflow_pb2.QueryRunRequest(
+            namespace=self.namespace, run=self._reference, name=name, input=payload_to_wire(given)
+        )
+        response = await self._connection.call(lambda stub: stub.QueryRun, request, timeout=QUERY_TIMEOUT)
+        return payload_from_wire(response.output)
+
+    async def _update(self, request: workflow_pb2.UpdateRunRequest) -> Payload:
+        request.namespace = self.namespace
+        return await send_update(self._connection, request, self.failure_of)
 
     async def _signal(self, name: str, codec: ValueCodec, value: object) -> None:
         request = workflow_pb2.SignalRunRequest(
@@ -160,7 +235,7 @@ class Run(Generic[R]):
             run=self._reference,
             request_id=uuid4().hex,
             name=name,
-            value=convert.payload_to_wire(codec.encode(value)),
+            value=payload_to_wire(codec.encode(value)),
         )
         await self._connection.call(lambda stub: stub.SignalRun, request)
 
@@ -174,7 +249,10 @@ class Run(Generic[R]):
         return convert.run_view(response.run)
 
     def _failed(self, failure: FailureInfo) -> BaseException:
-        told = RunFailedError(self.run_id, failure)
+        return self.failure_of(failure, RunFailedError(self.run_id, failure))
+
+    def failure_of(self, failure: FailureInfo, told: AikiError) -> BaseException:
+        """The failure as itself, when its class is known here, caused by *told*; otherwise that."""
         for kind in self._outcome.failures:
             if kind.__name__ == failure.type:
                 rebuilt = rebuild(failure, kind)
@@ -183,11 +261,43 @@ class Run(Generic[R]):
         return told
 
 
+def update_request(
+    update: Update[..., Any], args: Sequence[object], kwargs: Mapping[str, object]
+) -> workflow_pb2.UpdateRunRequest:
+    """A request for any run."""
+    return workflow_pb2.UpdateRunRequest(
+        update_id=update.id or uuid4().hex,
+        name=update.name,
+        input=payload_to_wire(update.arguments.encode(args, kwargs)),
+    )
+
+
+async def send_update(
+    connection: Connection,
+    request: workflow_pb2.UpdateRunRequest,
+    failure_of: Callable[[FailureInfo, AikiError], BaseException],
+) -> Payload:
+    """Send it until it is answered; its id makes it one update."""
+    while True:
+        response = await connection.call(
+            lambda stub: stub.UpdateRun,
+            request,
+            timeout=timedelta(seconds=WAIT_SECONDS_MAX) + ANSWER_TIMEOUT,
+        )
+        if response.HasField("failure"):
+            failure = failure_from_wire(response.failure)
+            if failure.kind == "rejected":
+                raise UpdateRejected(failure.message)
+            raise failure_of(failure, UpdateFailedError(request.name, failure))
+        if response.completed:
+            return payload_from_wire(response.output)
+
+
 def outcome_of(workflow: Workflow[..., Any] | None) -> Outcome:
     """How to read the outcome of *workflow*'s runs; None: of a workflow known by name alone."""
     if workflow is None:
         return Outcome(result=ValueCodec(Any, "the result"), failures=())
-    return Outcome(result=workflow.result, failures=(*workflow.options.fails_on, *_failures_near(workflow)))
+    return Outcome(result=workflow.result, failures=(*workflow.fails_on, *_failures_near(workflow)))
 
 
 def _failures_near(workflow: Workflow[..., Any]) -> Iterable[type[BaseException]]:

@@ -15,9 +15,7 @@ from aiki_task.payloads import Payload
 
 E = TypeVar("E", bound=BaseException)
 
-FailureKind = Literal[
-    "error", "timeout", "cancelled", "payload", "bug", "diverged", "terminated", "rejected"
-]
+FailureKind = Literal["error", "timeout", "cancelled", "payload", "bug", "diverged", "terminated", "rejected"]
 
 TEXT_CHARACTERS_MAX = 20_000
 """Longer messages and tracebacks are cut in the middle."""

@@ -25,7 +25,7 @@ from typing import (
 from aiki_task.durations import Duration, parse
 from aiki_task.errors import DefinitionError, DurationError, NotInRunError
 from aiki_task.hints import resolved_hints
-from aiki_task.payloads import ArgumentsCodec, ValueCodec
+from aiki_task.payloads import ArgumentsCodec, Payload, ValueCodec
 from aiki_task.retry import Retry
 from aiki_workflow.api import current_engine
 from aiki_workflow.errors import ContinueAsNew
@@ -115,6 +115,14 @@ class ChildRun(Generic[R]):
         current_engine("a child").calls.cancel_child(self._address)
 
 
+@dataclass(frozen=True, slots=True)
+class WorkflowCall(Generic[R]):
+    """A workflow with its arguments, to be started; made by `Workflow.bind`."""
+
+    workflow: Workflow[..., R]
+    input: Payload
+
+
 class Workflow(Generic[P, R]):
     """A workflow in one version; made by `@workflow`.
 
@@ -187,6 +195,14 @@ class Workflow(Generic[P, R]):
         assert child.started is not None
         run_id: str = await asyncio.shield(child.started)
         return ChildRun(child.workflow_id, run_id, child.address, outcome)
+
+    def bind(self, *args: P.args, **kwargs: P.kwargs) -> WorkflowCall[R]:
+        """The workflow with these arguments, for what starts it by the way, such as `update_with_start`.
+
+        Raises:
+            PayloadTypeError: an argument does not fit.
+        """
+        return WorkflowCall(self, self.arguments.encode(args, kwargs))
 
     def continue_as_new(self, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
         """End this run and go on as a new one with a fresh history, under the same workflow id.

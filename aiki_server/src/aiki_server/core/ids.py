@@ -25,6 +25,11 @@ def run_id_for(namespace: str, workflow_id: str, request_id: str, partitions: in
     return f"{partition_of(namespace, workflow_id, partitions)}-{digest}"
 
 
+def child_run_id(namespace: str, workflow_id: str, parent: str, address: str, partitions: int) -> str:
+    """The id of the run of a child: it follows from its parent's, so that starting it again finds it."""
+    return run_id_for(namespace, workflow_id, f"{parent}/{address}", partitions)
+
+
 def partition_of_run(run_id: str) -> int:
     """The partition that a run id names.
 

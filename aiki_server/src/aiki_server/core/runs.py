@@ -8,21 +8,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum, unique
+from typing import Final
 
 
 @unique
 class RunState(StrEnum):
-    """Where a run is. `RUNNING`: something is to be done or being done; `WAITING`: nothing is."""
+    """Where a run is. `RUNNING`: something is to be done or being done; `WAITING`: nothing is.
+
+    `PAUSED`: held by an operator; `SCHEDULED`: not begun; `CONTINUED`: another run goes on with its work;
+    `REFUSED`: of a child that could not be started, and never seen by anybody.
+    """
 
     RUNNING = "running"
     WAITING = "waiting"
     STALLED = "stalled"
+    PAUSED = "paused"
+    SCHEDULED = "scheduled"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+    TIMED_OUT = "timed_out"
+    CONTINUED = "continued"
+    REFUSED = "refused"
 
     @property
     def is_closed(self) -> bool:
-        return self in {RunState.COMPLETED, RunState.FAILED}
+        return self in CLOSED_STATES
+
+
+LISTED_CLOSED_STATES: Final = (
+    *(RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED, RunState.TERMINATED, RunState.TIMED_OUT),
+)
+"""Closed runs that listings show: of a chain, only the last."""
+CLOSED_STATES: Final = frozenset({*LISTED_CLOSED_STATES, RunState.CONTINUED, RunState.REFUSED})
 
 
 @unique
@@ -37,11 +56,12 @@ class IdPolicy(StrEnum):
 
 @unique
 class TimerKind(StrEnum):
-    """What a timer is for: the run's own timer, a local task's backoff, a remote task's next deadline."""
+    """What a timer is for: the run's own, a local task's backoff, a remote task's next deadline, a delayed start."""
 
     TIMER = "timer"
     RETRY = "retry"
     TASK = "task"
+    WAKE = "wake"
 
 
 @unique
@@ -80,7 +100,8 @@ class RunRecord:
 
     `epoch` and `nonce` are those of the newest lease, over or not; the run is held when `holder` (an
     incarnation) is not empty. `closing_event` is the last event of a closed run, empty otherwise and in
-    listings; `failure` is why a run is stalled.
+    listings; `failure` is why a run is stalled. `parent`, `next` and `previous` are run ids; `paused` is how it is
+    held: "run" when its timers run on, "freeze" when they stand still.
     """
 
     namespace: str
@@ -100,6 +121,10 @@ class RunRecord:
     failure: bytes = b""
     closing_event: bytes = b""
     mark: CacheMark | None = None
+    parent: str = ""
+    next: str = ""
+    previous: str = ""
+    paused: str = ""
 
     @property
     def token(self) -> LeaseToken | None:
@@ -109,7 +134,10 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRun:
-    """A run to start. `started_event` is a serialized Event, `input_hash` tells equal arguments."""
+    """A run to start. `started_event` is a serialized Event, `input_hash` tells equal arguments.
+
+    `begins_ms` 0: at once. `parent` is the run whose child it is, "" if none. `mail` is an Event delivered with it.
+    """
 
     namespace: str
     workflow_id: str
@@ -120,14 +148,22 @@ class StartRun:
     input_hash: str
     policy: IdPolicy
     started_event: bytes
+    begins_ms: int = 0
+    parent: str = ""
+    parent_address: str = ""
+    mail: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run is there because of this request; `repeat` when an earlier copy of it did it."""
+    """The run is there because of this request; `repeat` when an earlier copy of it did it.
+
+    `refused`: that copy was refused, which is recorded for children.
+    """
 
     run_id: str
     repeat: bool
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +214,30 @@ class DispatchedTask:
 class Effects:
     """What a commit's events mean beyond the history, gathered event by event.
 
-    Timers are TIMER or RETRY, never TASK.
+    Timers are TIMER or RETRY, never TASK. `fields` are of the run's state: `s:KEY` a published value, `u:ID` the
+    answer to an update. `children` have a JSON record each, `outbox` serialized events for other runs.
     """
 
     timers: list[tuple[str, int, TimerKind]] = field(default_factory=list[tuple[str, int, TimerKind]])
     cancelled_timers: list[tuple[str, TimerKind]] = field(default_factory=list[tuple[str, TimerKind]])
     dispatches: list[DispatchedTask] = field(default_factory=list[DispatchedTask])
     cancelled_tasks: list[str] = field(default_factory=list[str])
+    fields: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+    children: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    outbox: list[bytes] = field(default_factory=list[bytes])
     closing: RunState | None = None
+    next_run: NextRun | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextRun:
+    """The run that continues one: `mail` begins with its RunStarted; `begins_ms` 0: at once."""
+
+    run_id: str
+    workflow_id: str
+    version: str
+    begins_ms: int
+    mail: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +254,7 @@ class Committed:
 
     `waiters` are the coordinators to tell when `closed`, or when the commit stalled the run;
     `cancelled_leases` are to be pushed a Cancel. A repeat gets the same answer, with no cancelled leases.
+    `outbox_moved`: there is something for other runs.
     """
 
     length: int
@@ -211,6 +264,7 @@ class Committed:
     closed: bool
     waiters: list[str]
     cancelled_leases: list[HeldTask]
+    outbox_moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +329,58 @@ class NotStalled:
 
     run_id: str
     state: RunState
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The run is held, or will be when `attention.holder` gives it back."""
+
+    attention: Attention
+
+
+@dataclass(frozen=True, slots=True)
+class Terminated:
+    """The run is closed. `ended` is the lease it was held under, if it was, and by whom."""
+
+    waiters: list[str]
+    cancelled_leases: list[HeldTask]
+    outbox_moved: bool
+    ended: HeldTask | None
+
+
+@dataclass(frozen=True, slots=True)
+class WrongState:
+    """The run is not in a state in which this can be done."""
+
+    state: RunState
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """Something for another run, in the partition of the run it comes from.
+
+    `kind` "command": `event` is a ChildScheduled, ChildCancelled or SignalSent of `source`; "done": `event` is how
+    `source` ended, for the child at `address` of `target`; "closed": the children of `source` meet their policy.
+    """
+
+    entry_id: str
+    kind: str
+    namespace: str
+    source: str
+    target: str
+    address: str
+    event: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRecord:
+    """A child as its parent's partition has it; `state` "open" or how it ended."""
+
+    address: str
+    run_id: str
+    workflow_id: str
+    policy: str
+    state: str
 
 
 @dataclass(frozen=True, slots=True)

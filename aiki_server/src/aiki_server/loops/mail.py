@@ -19,6 +19,8 @@ def event_of(timer: DueTimer, now_ms: int) -> bytes:
             event.timer_fired.address = timer.address
         case TimerKind.RETRY:
             event.task_retry_due.address = timer.address
+        case TimerKind.WAKE:
+            return b""
         case TimerKind.TASK:
             event.task_failed.address = timer.address
             failure = event.task_failed.failure

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from aiki.v1 import history_pb2
+from aiki.v1 import common_pb2, history_pb2
 from aiki_server.core.ids import task_handler
 from aiki_server.core.runs import DispatchedTask, Effects, RunState, TimerKind
 
 
 def effects_of(
-    events: Iterable[history_pb2.Event], dispatches: Iterable[history_pb2.TaskSpec] = ()
+    events: Iterable[history_pb2.Event],
+    dispatches: Iterable[history_pb2.TaskSpec] = (),
+    *,
+    run_id_of_child: Callable[[history_pb2.ChildScheduled], str],
 ) -> Effects:
-    """Timers, dispatched and cancelled tasks, and how the run closes."""
+    """Timers, tasks, children, answers, what goes to other runs, and how the run closes."""
     effects = Effects(dispatches=[_dispatched(spec) for spec in dispatches])
     for event in events:
-        apply = _APPLY.get(event.WhichOneof("kind") or "")
+        kind = event.WhichOneof("kind") or ""
+        apply = _APPLY.get(kind)
         if apply is not None:
             apply(effects, event)
+        elif kind == "child_scheduled":
+            _child_scheduled(effects, event, run_id_of_child(event.child_scheduled))
     return effects
 
 
@@ -40,21 +47,65 @@ def _task_cancelled(effects: Effects, event: history_pb2.Event) -> None:
     effects.cancelled_tasks.append(event.task_cancelled.address)
 
 
-def _run_completed(effects: Effects, _: history_pb2.Event) -> None:
-    effects.closing = RunState.COMPLETED
+def _timer_moved(effects: Effects, event: history_pb2.Event) -> None:
+    timer = event.timer_moved
+    effects.timers.append((timer.address, timer.due_ms, TimerKind.TIMER))
 
 
-def _run_failed(effects: Effects, _: history_pb2.Event) -> None:
-    effects.closing = RunState.FAILED
+def _child_scheduled(effects: Effects, event: history_pb2.Event, run_id: str) -> None:
+    child = event.child_scheduled
+    record = {
+        "state": "open",
+        "run": run_id,
+        "workflow_id": child.workflow_id,
+        "policy": CLOSE_POLICIES.get(child.close_policy, "cancel"),
+    }
+    effects.children.append((child.address, json.dumps(record)))
+    effects.outbox.append(event.SerializeToString())
 
+
+def _for_another(effects: Effects, event: history_pb2.Event) -> None:
+    effects.outbox.append(event.SerializeToString())
+
+
+def _state_published(effects: Effects, event: history_pb2.Event) -> None:
+    published = event.state_published
+    effects.fields.append((f"s:{published.key}", published.value.SerializeToString()))
+
+
+def _update_completed(effects: Effects, event: history_pb2.Event) -> None:
+    done = event.update_completed
+    effects.fields.append((f"u:{done.update_id}", done.SerializeToString()))
+
+
+def _closing(state: RunState) -> Callable[[Effects, history_pb2.Event], None]:
+    def close(effects: Effects, _: history_pb2.Event) -> None:
+        effects.closing = state
+
+    return close
+
+
+CLOSE_POLICIES: Final = {
+    common_pb2.PARENT_CLOSE_POLICY_CANCEL: "cancel",
+    common_pb2.PARENT_CLOSE_POLICY_LEAVE: "leave",
+    common_pb2.PARENT_CLOSE_POLICY_TERMINATE: "terminate",
+}
 
 _APPLY: Final[dict[str, Callable[[Effects, history_pb2.Event], None]]] = {
     "timer_started": _timer_started,
     "timer_cancelled": _timer_cancelled,
     "task_attempt_failed": _attempt_failed,
     "task_cancelled": _task_cancelled,
-    "run_completed": _run_completed,
-    "run_failed": _run_failed,
+    "timer_moved": _timer_moved,
+    "child_cancelled": _for_another,
+    "signal_sent": _for_another,
+    "state_published": _state_published,
+    "update_completed": _update_completed,
+    "run_completed": _closing(RunState.COMPLETED),
+    "run_failed": _closing(RunState.FAILED),
+    "run_cancelled": _closing(RunState.CANCELLED),
+    "run_timed_out": _closing(RunState.TIMED_OUT),
+    "run_continued": _closing(RunState.CONTINUED),
 }
 """What each kind of event does; the others are history only, and most of a commit is."""
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -23,12 +22,17 @@ from aiki_server.core.runs import (
     Fired,
     Granted,
     HeldTask,
+    NotFound,
     NotReady,
     Released,
     Taken,
     TaskAttention,
+    Terminated,
+    WrongState,
 )
+from aiki_server.rpc.questions import Questions
 from aiki_server.rpc.session import Session, lease_to_wire
+from aiki_server.rpc.waiters import Waiters
 from aiki_server.store import Stores
 from aiki_server.store.errors import StoreError
 
@@ -41,7 +45,7 @@ def _nonce() -> str:
 
 
 class Hub:
-    """The sessions of this coordinator, and the waiters of runs."""
+    """The sessions of this coordinator, and what wakes its loops."""
 
     def __init__(self, stores: Stores, coordinator_id: str) -> None:
         self.stores = stores
@@ -52,8 +56,10 @@ class Hub:
         self.timers_moved = asyncio.Event()
         self.partitions_moved: set[int] = set()
         self._sticky: dict[str, Session] = {}
-        self._waiters: dict[str, set[asyncio.Event]] = {}
-        self._followers: dict[str, set[asyncio.Event]] = {}
+        self.waiters = Waiters()
+        self.questions = Questions(self)
+        self.outbox_moved = asyncio.Event()
+        self.outboxes_moved: set[int] = set()
 
     def drain(self) -> None:
         """Take nobody new, send the workers elsewhere, let nobody wait."""
@@ -62,9 +68,7 @@ class Hub:
             session.draining = True
             session.send(worker_pb2.CoordinatorMessage(drain=worker_pb2.Drain()))
             session.end()
-        for events in (*self._waiters.values(), *self._followers.values()):
-            for event in events:
-                event.set()
+        self.waiters.wake_all()
 
     def add(self, session: Session) -> None:
         """A session is connected."""
@@ -73,6 +77,7 @@ class Hub:
     def remove(self, session: Session) -> None:
         """A session is not connected any more."""
         self.sessions.pop(session.incarnation, None)
+        self.questions.session_ended(session)
         self.credit_came.set()
         self._sticky = {run_id: other for run_id, other in self._sticky.items() if other is not session}
 
@@ -114,6 +119,32 @@ class Hub:
         self.partitions_moved.add(partition)
         self.timers_moved.set()
 
+    def outbox_changed(self, run_id: str) -> None:
+        """The run has something for others."""
+        self.outboxes_moved.add(ids.partition_of_run(run_id))
+        self.outbox_moved.set()
+
+    def terminated(self, run_id: str, outcome: Terminated | WrongState | NotFound) -> None:
+        """A run was ended from outside: tell who waits, its holder, and the holders of its tasks."""
+        if not isinstance(outcome, Terminated):
+            return
+        for coordinator_id in {*outcome.waiters, self.coordinator_id}:
+            self.tell(coordinator_id, f"ended {run_id}")
+        for held in outcome.cancelled_leases:
+            self.cancel(held)
+        if outcome.ended is not None:
+            # It is fenced at its next commit; a poke makes it commit now.
+            self._poke_holder(outcome.ended)
+        if outcome.outbox_moved:
+            self.outbox_changed(run_id)
+
+    def recall(self, attention: Attention) -> None:
+        """Have the holder give the run back when what runs is recorded."""
+        if attention.holder is not None:
+            token = attention.holder
+            words = f"recall {attention.incarnation} {token.run_id} {token.epoch} {token.nonce}"
+            self.tell(ids.coordinator_of(attention.incarnation), words)
+
     def attend_fired(self, fired: Fired | None) -> None:
         """A timer fired."""
         if fired is not None:
@@ -140,17 +171,15 @@ class Hub:
         """A session for a new run."""
         return self._pick(namespace, queue, handler, tasks=False)
 
-    def grant(self, session: Session, run_id: str, then: Callable[[], None] | None = None) -> None:
+    def grant(self, session: Session, run_id: str) -> None:
         """Ask the store for the run, and send it."""
         session.spend(runs=1)
         future = self.stores.runs.grant(
             run_id=run_id, incarnation=session.incarnation, nonce=_nonce(), cached=session.cached.get(run_id)
         )
-        self.when_done(future, partial(self._granted, session, then))
+        self.when_done(future, partial(self._granted, session), lambda _: self._give_back(session, runs=1))
 
-    def take(
-        self, session: Session, run_id: str, address: str, then: Callable[[], None] | None = None
-    ) -> None:
+    def take(self, session: Session, run_id: str, address: str) -> None:
         """Ask the store for a remote task, and send it."""
         session.spend(tasks=1)
         future = self.stores.tasks.take(
@@ -160,7 +189,7 @@ class Hub:
             nonce=_nonce(),
             worker=session.hello.identity,
         )
-        self.when_done(future, partial(self._taken, session, then))
+        self.when_done(future, partial(self._taken, session), lambda _: self._give_back(session, tasks=1))
 
     def cancel(self, held: HeldTask) -> None:
         """Tell the holder that its task is not wanted, wherever it is connected."""
@@ -176,29 +205,6 @@ class Hub:
         """Attend to what a release made free."""
         self.when_done(future, self._attend_released)
 
-    @contextmanager
-    def watching(self, run_id: str) -> Generator[asyncio.Event]:
-        """An event that is set when the run may have closed or stalled, or this coordinator goes."""
-        with _registered(self._waiters, run_id) as event:
-            yield event
-
-    @contextmanager
-    def following(self, run_id: str) -> Generator[asyncio.Event]:
-        """An event that is set when the run's history may have grown through this coordinator."""
-        with _registered(self._followers, run_id) as event:
-            yield event
-
-    def run_grew(self, run_id: str) -> None:
-        """Wake who follows the history here."""
-        for event in self._followers.get(run_id, ()):
-            event.set()
-
-    def run_ended(self, run_id: str) -> None:
-        """Wake who waits here."""
-        for event in self._waiters.get(run_id, ()):
-            event.set()
-        self.run_grew(run_id)
-
     def tell(self, coordinator_id: str, message: str) -> None:
         """Tell a coordinator something; itself at once."""
         if coordinator_id == self.coordinator_id:
@@ -210,10 +216,10 @@ class Hub:
             )
 
     def heard(self, message: str) -> None:
-        """`ended RUN`, `poke INCARNATION RUN EPOCH NONCE` or `cancel INCARNATION RUN EPOCH NONCE ADDRESS`."""
+        """`ended RUN`, `poke INCARNATION RUN EPOCH NONCE`, `recall …` alike, or `cancel …` with ADDRESS."""
         kind, rest = message.split(" ", 1)
         if kind == "ended":
-            self.run_ended(rest)
+            self.waiters.ended(rest)
             return
         incarnation, run_id, epoch, nonce, *address = rest.split(" ", 4)
         session = self.sessions.get(incarnation)
@@ -222,6 +228,8 @@ class Hub:
         lease = common_pb2.Lease(run_id=run_id, address="".join(address), epoch=int(epoch), nonce=nonce)
         if kind == "poke":
             session.send(worker_pb2.CoordinatorMessage(poke=worker_pb2.Poke(lease=lease)))
+        elif kind == "recall":
+            session.send(worker_pb2.CoordinatorMessage(recall=worker_pb2.Recall(lease=lease)))
         elif kind == "cancel":
             session.assigned.pop((run_id, lease.address), None)
             cancel = worker_pb2.Cancel(lease=lease, reason="the run does not want it any more")
@@ -253,10 +261,13 @@ class Hub:
             self.attend(answer.attention)
 
     def _poke(self, attention: Attention) -> None:
-        holder = attention.holder
-        assert holder is not None
-        words = f"poke {attention.incarnation} {holder.run_id} {holder.epoch} {holder.nonce}"
-        self.tell(ids.coordinator_of(attention.incarnation), words)
+        assert attention.holder is not None
+        self._poke_holder(HeldTask(attention.holder, attention.incarnation))
+
+    def _poke_holder(self, held: HeldTask) -> None:
+        token = held.token
+        words = f"poke {held.incarnation} {token.run_id} {token.epoch} {token.nonce}"
+        self.tell(ids.coordinator_of(held.incarnation), words)
 
     def _pick(self, namespace: str, queue: str, handler: str, *, tasks: bool) -> Session | None:
         best: Session | None = None
@@ -267,12 +278,14 @@ class Hub:
                 best, most = session, free
         return best
 
-    def _granted(self, session: Session, then: Callable[[], None] | None, answer: Granted | NotReady) -> None:
-        if then is not None:
-            then()
+    def _give_back(self, session: Session, *, runs: int = 0, tasks: int = 0) -> None:
+        """Credit that came to nothing."""
+        session.spend(runs=-runs, tasks=-tasks)
+        self.credit_came.set()
+
+    def _granted(self, session: Session, answer: Granted | NotReady) -> None:
         if isinstance(answer, NotReady):
-            session.spend(runs=-1)
-            self.credit_came.set()
+            self._give_back(session, runs=1)
             return
         if session.closed:
             self.released(self.stores.runs.release(token=answer.token, incarnation=session.incarnation))
@@ -293,12 +306,9 @@ class Hub:
         if answer.mail_waits:
             session.send(worker_pb2.CoordinatorMessage(poke=worker_pb2.Poke(lease=lease)))
 
-    def _taken(self, session: Session, then: Callable[[], None] | None, answer: Taken | NotReady) -> None:
-        if then is not None:
-            then()
+    def _taken(self, session: Session, answer: Taken | NotReady) -> None:
         if isinstance(answer, NotReady):
-            session.spend(tasks=-1)
-            self.credit_came.set()
+            self._give_back(session, tasks=1)
             return
         if session.closed:
             self.released(self.stores.tasks.release(token=answer.token, incarnation=session.incarnation))
@@ -309,16 +319,3 @@ class Hub:
             lease=lease_to_wire(answer.token), spec=spec, attempt=answer.attempt
         )
         session.send(worker_pb2.CoordinatorMessage(task_assignment=assignment))
-
-
-@contextmanager
-def _registered(registry: dict[str, set[asyncio.Event]], run_id: str) -> Generator[asyncio.Event]:
-    event = asyncio.Event()
-    registry.setdefault(run_id, set()).add(event)
-    try:
-        yield event
-    finally:
-        events = registry[run_id]
-        events.discard(event)
-        if not events:
-            del registry[run_id]

@@ -21,8 +21,10 @@ from aiki_server.core.runs import (
     Fenced,
     Gap,
     LeaseToken,
+    RunState,
     TaskAttention,
 )
+from aiki_server.rpc.continuing import next_run_of
 from aiki_server.rpc.effects import effects_of
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.reports import Reports
@@ -206,6 +208,8 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                 self._hub.when_done(self._stores.tasks.start(token=token), lambda _: None)
             case "drain":
                 session.draining = True
+            case "query_result":
+                self._hub.questions.answered(message.query_result)
             case kind:
                 raise ValueError(f"not understood within a session (field {kind})")
 
@@ -221,21 +225,49 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         if len(events) > COMMIT_EVENTS_MAX:
             self._invalid(session, commit, f"a commit takes {COMMIT_EVENTS_MAX} events at most: cut it")
             return
-        sent = _Sent(commit, lease_from_wire(commit.lease), effects_of(events, commit.dispatches))
-        stall: bytes | None = None
-        if commit.HasField("stall"):
+        token = lease_from_wire(commit.lease)
+
+        def run_id_of_child(child: history_pb2.ChildScheduled) -> str:
+            return ids.child_run_id(
+                session.namespace, child.workflow_id, token.run_id, child.address, self._stores.partitions
+            )
+
+        effects = effects_of(events, commit.dispatches, run_id_of_child=run_id_of_child)
+        sent = _Sent(commit, token, effects, stalls=commit.HasField("stall"))
+        if sent.stalls:
             commit.stall.build_id = session.hello.build_id
-            stall = commit.stall.SerializeToString()
-            sent.stalls = True
+        failed = partial(self._not_committed, session, commit)
+        if effects.closing is RunState.CONTINUED:
+            # How it began says how the next one does.
+            first = self._stores.runs.history(run_id=token.run_id, first=0, count=1)
+            self._hub.when_done(first, partial(self._continue, session, sent), failed)
+        else:
+            self._send_commit(session, sent)
+
+    def _continue(self, session: WorkerSession, sent: _Sent, first: list[bytes]) -> None:
+        if first:
+            sent.effects.next_run = next_run_of(
+                sent.token.run_id,
+                session.namespace,
+                self._stores.partitions,
+                history_pb2.Event.FromString(first[0]).run_started,
+                sent.commit.events[-1].run_continued,
+                self._stores.clock.now_ms(),
+            )
+        # Without a history there is no such run, and the store says so.
+        self._send_commit(session, sent)
+
+    def _send_commit(self, session: WorkerSession, sent: _Sent) -> None:
+        commit = sent.commit
         future = self._stores.runs.commit(
             token=sent.token,
             incarnation=session.incarnation,
             number=commit.number,
-            events=[event.SerializeToString() for event in events],
+            events=[event.SerializeToString() for event in commit.events],
             effects=sent.effects,
             drain=commit.drain,
             idle=commit.idle,
-            stall=stall,
+            stall=commit.stall.SerializeToString() if sent.stalls else None,
             namespace=session.namespace,
         )
         self._hub.when_done(
@@ -281,21 +313,50 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             hub.attend(TaskAttention(run_id, task.address, session.namespace, task.queue, task.handler))
         for held in answer.cancelled_leases:
             hub.cancel(held)
-        hub.run_grew(run_id)
-        if answer.closed or sent.stalls:
-            hub.forget_near(run_id, session)
+        hub.waiters.grew(run_id)
+        if answer.outbox_moved:
+            hub.outbox_changed(run_id)
+        if answer.closed or sent.stalls or sent.effects.fields:
             for coordinator_id in {*answer.waiters, hub.coordinator_id}:
                 hub.tell(coordinator_id, f"ended {run_id}")
+        if answer.closed or sent.stalls:
+            hub.forget_near(run_id, session)
+            self._attend_next(session, sent)
         elif answer.released:
             hub.keep_near(run_id, session, CacheMark(sent.token.epoch, sent.token.nonce, answer.length))
         if sent.effects.timers:
             hub.timers_changed(ids.partition_of_run(run_id))
 
+    def _attend_next(self, session: WorkerSession, sent: _Sent) -> None:
+        next_run = sent.effects.next_run
+        if next_run is None:
+            return
+        if next_run.begins_ms:
+            self._hub.timers_changed(ids.partition_of_run(next_run.run_id))
+            return
+        started = history_pb2.Event.FromString(next_run.mail[0]).run_started
+        handler = ids.workflow_handler(started.workflow, started.version)
+        self._hub.attend(
+            Attention(
+                next_run.run_id,
+                session.namespace,
+                started.queue,
+                handler,
+                None,
+                "",
+                stalled=False,
+                fresh=True,
+            )
+        )
+
     def _release(self, session: WorkerSession, release: worker_pb2.Release) -> None:
+        """Told when the store has it; what it could not take now is said again after a resume."""
         token = lease_from_wire(release.lease)
         store = self._stores.tasks if token.address else self._stores.runs
-        self._hub.released(store.release(token=token, incarnation=session.incarnation))
-        session.send(Message(release_result=worker_pb2.ReleaseResult(lease=release.lease)))
+        future = store.release(token=token, incarnation=session.incarnation)
+        self._hub.released(future)
+        result = Message(release_result=worker_pb2.ReleaseResult(lease=release.lease))
+        self._hub.when_done(future, lambda _: session.send(result), lambda _: session.end())
 
     def _history(self, session: WorkerSession, need: worker_pb2.NeedHistory) -> None:
         """Only the holder makes a history longer, and it asks before it commits: the end is its grant's."""

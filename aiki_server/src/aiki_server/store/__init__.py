@@ -16,6 +16,7 @@ import structlog
 
 from aiki_server.store.clock import Clock
 from aiki_server.store.connection import Address
+from aiki_server.store.control import ControlStore
 from aiki_server.store.errors import StoreError, StoreUnavailableError, StoreUnsafeError
 from aiki_server.store.flusher import Flusher
 from aiki_server.store.guard import Guard
@@ -79,6 +80,7 @@ class Stores:
     queues: QueueStore
     listing: ListingStore
     sweep: SweepStore
+    control: ControlStore
     clock: Clock
     health: StoreHealth
     flusher: Flusher
@@ -124,6 +126,7 @@ def _stores(flusher: Flusher, clock: Clock, health: StoreHealth, partitions: int
         queues=QueueStore(flusher),
         listing=ListingStore(flusher, partitions),
         sweep=SweepStore(flusher, clock),
+        control=ControlStore(flusher, clock),
         clock=clock,
         health=health,
         flusher=flusher,

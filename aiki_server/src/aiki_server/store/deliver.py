@@ -20,12 +20,17 @@ Outcome = Delivered | RunClosed | NotFound
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """What is delivered; its methods decode replies, one after the other."""
+    """What is delivered; its methods decode replies, one after the other.
+
+    `anyway`: also into a full store. `answer_field`: where the answer to an update will be.
+    """
 
     clock: Clock
     namespace: str
     event: bytes
     dedupe_id: str
+    anyway: bool = False
+    answer_field: str = ""
 
     def resolved(self, workflow_id: str, reply: Reply) -> Outcome | Again[Outcome]:
         """The reply is the workflow id's current run."""
@@ -41,15 +46,23 @@ class Delivery:
 
     def _deliver(self, run_id: str, workflow_id: str, *, by_workflow_id: bool) -> Again[Outcome]:
         prefix = keys.tag_of(run_id)
-        command = script("deliver").command(
+        command = script("deliver_anyway" if self.anyway else "deliver").command(
             (
                 f"{prefix}run:{run_id}",
                 f"{prefix}mailbox:{run_id}",
                 f"{prefix}ready",
                 keys.seen(prefix, self.namespace, workflow_id),
                 keys.workflow(prefix, self.namespace, workflow_id),
+                keys.state(run_id),
             ),
-            (run_id, self.event, self.dedupe_id, self.clock.now_ms(), "1" if by_workflow_id else ""),
+            (
+                run_id,
+                self.event,
+                self.dedupe_id,
+                self.clock.now_ms(),
+                "1" if by_workflow_id else "",
+                self.answer_field,
+            ),
         )
         return Again(command, partial(self._delivered, run_id, workflow_id))
 
@@ -61,6 +74,8 @@ class Delivery:
                 return Delivered(run_id, repeat=True, attention=None)
             case b"closed":
                 return RunClosed(run_id, replies.state_of(reply[1]))
+            case b"next":
+                return self._deliver(reply[1].decode(), workflow_id, by_workflow_id=False)
             case b"moved":
                 return self.resolved(workflow_id, reply[1])
             case _:

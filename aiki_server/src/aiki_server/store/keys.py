@@ -57,6 +57,15 @@ def tasks(run_id: str) -> str:
     return f"{tag_of(run_id)}tasks:{run_id}"
 
 
+def state(run_id: str) -> str:
+    """What the run has published (`s:KEY`), and its answers to updates (`u:ID`, empty while there is none)."""
+    return f"{tag_of(run_id)}state:{run_id}"
+
+
+def outbox(partition: int) -> str:
+    return f"{tag(partition)}outbox"
+
+
 def workflow(prefix: str, namespace: str, workflow_id: str) -> str:
     return f"{prefix}workflow:{escaped(namespace)}:{workflow_id}"
 
@@ -66,7 +75,7 @@ def seen(prefix: str, namespace: str, workflow_id: str) -> str:
 
 
 def index(prefix: str, namespace: str, which: str) -> str:
-    """`which`: open (stalled ones too), stalled, completed or failed; score: when the run started."""
+    """`which`: open (stalled ones too), stalled, or a closed state; score: when the run started."""
     return f"{prefix}index:{escaped(namespace)}:{which}"
 
 

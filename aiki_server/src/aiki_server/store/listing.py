@@ -10,7 +10,7 @@ import heapq
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Final
 
-from aiki_server.core.runs import RunRecord, RunState
+from aiki_server.core.runs import LISTED_CLOSED_STATES, RunRecord, RunState
 from aiki_server.store import keys, replies
 from aiki_server.store.scripts import script
 
@@ -115,15 +115,16 @@ class ListingStore:
         return [record for record in made if record.namespace == namespace]
 
 
+_OPEN: Final = frozenset({RunState.RUNNING, RunState.WAITING, RunState.PAUSED, RunState.SCHEDULED})
+
 # Runs of one partition that may have been started in one millisecond: more would be left out between two pages.
 _TIES: Final = 200
 
 
 def _indexes(states: Collection[RunState]) -> list[str]:
     if not states:
-        return ["open", "completed", "failed"]
-    which = {RunState.RUNNING: "open", RunState.WAITING: "open"}
-    return sorted({which.get(state, state.value) for state in states})
+        return ["open", *LISTED_CLOSED_STATES]
+    return sorted({"open" if state in _OPEN else state.value for state in states})
 
 
 def _positions(reply: list[bytes]) -> list[Position]:

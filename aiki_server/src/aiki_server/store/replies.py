@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 _STATES = {state.value.encode(): state for state in RunState}
 
 
+_NOT_NOW = {b"stalled", b"paused", b"scheduled"}
+"""States in which nothing is done until the run is woken."""
+
+
 def state_of(reply: bytes) -> RunState:
     return _STATES[reply]
 
@@ -45,7 +49,7 @@ def attention(run_id: str, reply: list[Reply]) -> Attention:
         workflow_handler(workflow.decode(), version.decode()),
         LeaseToken(run_id, "", int(epoch), nonce.decode()) if holder else None,
         holder.decode(),
-        state == b"stalled",
+        state in _NOT_NOW,
         fresh == 1,
     )
 
@@ -91,6 +95,10 @@ def record(run_id: str, reply: list[Reply]) -> RunRecord:
         length=reply[13],
         mail=reply[14],
         closing_event=reply[15],
+        parent=reply[16].decode(),
+        next=reply[17].decode(),
+        previous=reply[18].decode(),
+        paused=reply[19].decode(),
     )
 
 
@@ -142,7 +150,7 @@ def granted(run_id: str, incarnation: str, nonce: str, reply: list[Reply]) -> Gr
 def committed(run_id: str, reply: list[Reply]) -> Committed | Fenced | Gap:
     """From what commit.lua returns."""
     if reply[0] == b"ok":
-        _, length, _, left, is_released, closed, waiters, drained, cancelled = reply
+        _, length, _, left, is_released, closed, waiters, drained, cancelled, moved = reply
         return Committed(
             length,
             drained,
@@ -151,6 +159,7 @@ def committed(run_id: str, reply: list[Reply]) -> Committed | Fenced | Gap:
             closed == 1,
             waiters.decode().split() if waiters else [],
             held_tasks(run_id, cancelled) if cancelled else [],
+            moved == 1,
         )
     return fenced(run_id, "", reply) if reply[0] == b"fenced" else Gap(reply[1])
 

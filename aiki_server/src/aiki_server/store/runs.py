@@ -22,6 +22,7 @@ from aiki_server.core.runs import (
     Granted,
     IdPolicy,
     LeaseToken,
+    NextRun,
     NotFound,
     NotReady,
     NotStalled,
@@ -99,13 +100,21 @@ class RunStore:
         run_id = token.run_id
         ending = "stalled" if stall is not None else (effects.closing or "")
         rest: list[Argument] = [len(events), len(effects.timers), len(effects.cancelled_timers)]
-        rest += [len(effects.dispatches), len(effects.cancelled_tasks), *events]
+        rest += [len(effects.dispatches), len(effects.cancelled_tasks), len(effects.fields)]
+        going_on = _next_arguments(effects)
+        rest += [len(effects.children), len(effects.outbox), len(going_on), *events]
         for address, due_ms, kind in effects.timers:
             rest += (due_ms, keys.timer(kind, run_id, address))
         rest += [keys.timer(kind, run_id, address) for address, kind in effects.cancelled_timers]
         for task in effects.dispatches:
             rest += (task.address, task.handler, task.queue, task.spec, task.attempts_made, task.deadline_ms)
         rest += effects.cancelled_tasks
+        for field, answer in effects.fields:
+            rest += (field, answer)
+        for address, child in effects.children:
+            rest += (address, child)
+        rest += effects.outbox
+        rest += going_on
         fixed = (
             run_id,
             token.epoch,
@@ -119,15 +128,17 @@ class RunStore:
             stall or b"",
         )
         arguments = (*fixed, namespace, *rest)
-        command = self._commit_command(run_id, incarnation, ending, namespace, arguments)
+        next_run = effects.next_run
+        command = self._commit_command(run_id, incarnation, ending, namespace, next_run, arguments)
 
-        def again(right: str) -> Again[Committed | Fenced | Gap]:
+        def named(right: str) -> Again[Committed | Fenced | Gap]:
             arguments = (*fixed, right, *rest)
-            return Again(self._commit_command(run_id, incarnation, ending, right, arguments), decode)
+            again = self._commit_command(run_id, incarnation, ending, right, next_run, arguments)
+            return Again(again, decode)
 
         def decode(reply: Reply) -> Committed | Fenced | Gap | Again[Committed | Fenced | Gap]:
             if reply[0] == b"namespace":
-                return again(reply[1].decode())
+                return named(reply[1].decode())
             return replies.committed(run_id, reply)
 
         return self._flusher.submit(command, decode)
@@ -171,12 +182,22 @@ class RunStore:
         dedupe_id: str,
         run_id: str = "",
         workflow_id: str = "",
+        anyway: bool = False,
+        answer_field: str = "",
     ) -> Future[Delivered | RunClosed | NotFound]:
         """Put an input into the mailbox of a run, or of the newest run of a workflow id; one of the two.
 
-        `dedupe_id` belongs to the workflow id and is kept 24 h.
+        A run that continued as another gives it on. `dedupe_id` belongs to the workflow id and is kept 24 h;
+        an update's `answer_field` keeps it out for as long as the run is there. `anyway`: in a full store too.
         """
-        deliver = Delivery(clock=self._clock, namespace=namespace, event=event, dedupe_id=dedupe_id)
+        deliver = Delivery(
+            clock=self._clock,
+            namespace=namespace,
+            event=event,
+            dedupe_id=dedupe_id,
+            anyway=anyway,
+            answer_field=answer_field,
+        )
         if workflow_id:
             key = keys.workflow(self._prefix(namespace, workflow_id), namespace, workflow_id)
             return self._flusher.submit(("GET", key), partial(deliver.resolved, workflow_id))
@@ -258,6 +279,8 @@ class RunStore:
                 f"{prefix}ready",
                 keys.index(prefix, start.namespace, "open"),
                 f"{prefix}run:{other or run_id}",
+                f"{prefix}timers",
+                f"{prefix}closed",
             ),
             (
                 run_id,
@@ -271,6 +294,10 @@ class RunStore:
                 start.version,
                 start.queue,
                 start.input_hash,
+                start.begins_ms,
+                start.parent,
+                start.parent_address,
+                start.mail,
             ),
         )
 
@@ -279,7 +306,7 @@ class RunStore:
             case b"started":
                 return Started(start.run_id, repeat=False)
             case b"repeat":
-                return Started(start.run_id, repeat=True)
+                return Started(start.run_id, repeat=True, refused=reply[1] == b"refused")
             case b"other":
                 current = reply[1].decode()
                 return Again(self._start_command(start, current), partial(self._started, start, current))
@@ -287,7 +314,13 @@ class RunStore:
                 return Existing(other, replies.state_of(reply[1]), reply[2] == 1)
 
     def _commit_command(
-        self, run_id: str, incarnation: str, ending: str, namespace: str, arguments: tuple[Argument, ...]
+        self,
+        run_id: str,
+        incarnation: str,
+        ending: str,
+        namespace: str,
+        next_run: NextRun | None,
+        arguments: tuple[Argument, ...],
     ) -> tuple[Argument, ...]:
         prefix = keys.tag_of(run_id)
         index = f"{prefix}index:{keys.escaped(namespace)}:"
@@ -303,9 +336,25 @@ class RunStore:
                 f"{index}open",
                 f"{index}{ending or 'open'}",
                 f"{prefix}closed",
+                f"{prefix}state:{run_id}",
+                f"{prefix}outbox",
+                *_next_keys(prefix, run_id, namespace, next_run),
             ),
             arguments,
         )
+
+
+def _next_keys(prefix: str, run_id: str, namespace: str, next_run: NextRun | None) -> tuple[str, str, str]:
+    if next_run is None:
+        own = f"{prefix}run:{run_id}"
+        return own, own, own
+    workflow = keys.workflow(prefix, namespace, next_run.workflow_id)
+    return f"{prefix}run:{next_run.run_id}", f"{prefix}mailbox:{next_run.run_id}", workflow
+
+
+def _next_arguments(effects: Effects) -> list[Argument]:
+    run = effects.next_run
+    return [] if run is None else [run.run_id, run.version, run.begins_ms, *run.mail]
 
 
 def _get_command(run_id: str) -> tuple[Argument, ...]:

@@ -9,35 +9,9 @@ from __future__ import annotations
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import Final
+from importlib.resources.abc import Traversable
 
 from aiki_server.store.connection import Argument
-
-NAMES: Final = (
-    "adopt",
-    "adopt_task",
-    "commit",
-    "complete_task",
-    "deliver",
-    "fire",
-    "forget_holder",
-    "get",
-    "grant",
-    "history",
-    "meta",
-    "purge",
-    "ready_entry",
-    "release",
-    "release_task",
-    "renew",
-    "retry_task",
-    "start",
-    "start_task",
-    "summary",
-    "take_task",
-    "unstall",
-    "watch",
-)
 
 
 class Script:
@@ -67,4 +41,10 @@ def script(name: str) -> Script:
 
 
 def all_scripts() -> list[Script]:
-    return [script(name) for name in NAMES]
+    """Every script there is, by name."""
+    folder = files("aiki_server.store") / "lua"
+    return [script(name) for name in sorted(_names(folder))]
+
+
+def _names(folder: Traversable) -> list[str]:
+    return [entry.name.removesuffix(".lua") for entry in folder.iterdir() if entry.name.endswith(".lua")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiki_server.core.runs import LeaseToken, ReadyEntry
+from aiki_server.core.runs import LISTED_CLOSED_STATES, LeaseToken, ReadyEntry
 from aiki_server.store import keys, replies
 from aiki_server.store.scripts import script
 
@@ -135,10 +135,10 @@ class SweepStore:
                 f"{prefix}mailbox:{run_id}",
                 f"{prefix}tasks:{run_id}",
                 f"{prefix}closed",
-                keys.index(prefix, namespace, "completed"),
-                keys.index(prefix, namespace, "failed"),
+                f"{prefix}state:{run_id}",
                 keys.workflow(prefix, namespace, workflow_id),
                 keys.seen(prefix, namespace, workflow_id),
+                *(keys.index(prefix, namespace, state) for state in LISTED_CLOSED_STATES),
             ),
             (run_id, closed_before_ms),
         )

@@ -6,17 +6,17 @@ Invariant: JSON goes to stdout, one document a line, and nothing else does with 
 import base64
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
 import click
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from aiki_client.views import RunState, RunView, TaskView
+from aiki_client.views import ChildView, RunState, RunView, SignalView, TaskView, TimerView
 from aiki_task.failures import FailureInfo
 from aiki_task.payloads import RAW, Payload
 from aiki_workflow import events
@@ -27,6 +27,12 @@ COLOURS: Final = {
     RunState.STALLED: "yellow",
     RunState.COMPLETED: "green",
     RunState.FAILED: "red",
+    RunState.CANCELLED: "magenta",
+    RunState.TERMINATED: "red",
+    RunState.TIMED_OUT: "red",
+    RunState.CONTINUED: "green",
+    RunState.PAUSED: "yellow",
+    RunState.SCHEDULED: "blue",
 }
 EVENT_COLOURS: Final = {"Failed": "red", "Completed": "green"}
 PIPED_COLUMNS: Final = 200
@@ -54,6 +60,8 @@ def plain(value: object) -> object:
             return {"base64": base64.b64encode(data).decode()} if encoding == RAW else json.loads(data)
         case datetime():
             return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
         case tuple():
             return [plain(item) for item in cast("tuple[object, ...]", value)]
         case dict():
@@ -85,7 +93,7 @@ def runs_table(runs: Iterable[RunView]) -> Table:
     return table
 
 
-def print_run(run: RunView, to: Console) -> None:
+def run_picture(run: RunView) -> Group:
     """All about one run."""
     grid = Table.grid(padding=(0, 2))
     rows = {
@@ -99,18 +107,30 @@ def print_run(run: RunView, to: Console) -> None:
         "worker": escape(run.worker),
         "started": f"{run.start_time.astimezone():%Y-%m-%d %H:%M:%S %Z}",
         "took": _took(run.start_time, run.close_time),
-        "events": f"{run.history_length:,}",
+        "events": f"{run.history_length:,}" + (f", and {run.mail} unread" if run.mail else ""),
+        "parent": run.parent_run_id,
+        "continues": run.continued_from,
+        "continued as": run.continued_as,
         "result": escape(shown(run.output)) if run.output else "",
         "failure": escape(named(run.failure)) if run.failure else "",
     }
     for name, value in rows.items():
         if value:
             grid.add_row(f"[bold]{name}[/bold]", value)
-    to.print(grid)
+    parts: list[RenderableType] = [grid]
     if run.tasks:
-        to.print(_tasks_table(run.tasks))
+        parts.append(_tasks_table(run.tasks))
+    if run.timers:
+        parts.append(_timers_table(run.timers))
+    if run.children:
+        parts.append(_children_table(run.children))
+    if run.signals:
+        parts.append(_signals_table(run.signals))
+    if run.published:
+        parts.append(_published_table(run.published))
     if run.failure and run.failure.traceback:
-        to.print(escape(run.failure.traceback.rstrip()), style="dim")
+        parts.append(f"[dim]{escape(run.failure.traceback.rstrip())}[/dim]")
+    return Group(*parts)
 
 
 def event_line(index: int, event: events.Event) -> str:
@@ -139,17 +159,58 @@ def named(failure: FailureInfo) -> str:
 
 
 def _tasks_table(tasks: Iterable[TaskView]) -> Table:
-    table = _table("TASK", "STATE", "ATTEMPT", "WORKER", "SINCE", "LAST FAILURE")
+    table = _table("TASK", "STATE", "ATTEMPT", "TOOK", "WORKER", "SINCE", "LAST FAILURE")
     for task in tasks:
         table.add_row(
             escape(task.address),
             task.state,
             str(task.attempt),
+            "" if task.duration is None else f"{task.duration.total_seconds():.3f} s",
             escape(task.worker),
-            f"{task.since.astimezone():%H:%M:%S}" if task.since else "",
+            _clock(task.since),
             escape(named(task.last_failure)) if task.last_failure else "",
         )
     return table
+
+
+def _timers_table(timers: Iterable[TimerView]) -> Table:
+    table = _table("TIMER", "SINCE", "DUE")
+    for timer in timers:
+        table.add_row(
+            escape(timer.address), _clock(timer.since), f"{timer.due.astimezone():%Y-%m-%d %H:%M:%S}"
+        )
+    return table
+
+
+def _children_table(children: Iterable[ChildView]) -> Table:
+    table = _table("CHILD", "STATE", "WORKFLOW", "SINCE", "FAILURE")
+    for child in children:
+        table.add_row(
+            escape(child.workflow_id),
+            child.state,
+            escape(child.workflow),
+            _clock(child.since),
+            escape(named(child.failure)) if child.failure else "",
+        )
+    return table
+
+
+def _signals_table(signals: Iterable[SignalView]) -> Table:
+    table = _table("SIGNAL", "CAME")
+    for signal in signals:
+        table.add_row(escape(signal.name), _clock(signal.time))
+    return table
+
+
+def _published_table(published: Mapping[str, Payload]) -> Table:
+    table = _table("PUBLISHED", "VALUE")
+    for key, value in published.items():
+        table.add_row(escape(key), escape(shown(value)))
+    return table
+
+
+def _clock(at: datetime | None) -> str:
+    return f"{at.astimezone():%H:%M:%S}" if at else ""
 
 
 def _table(*columns: str) -> Table:

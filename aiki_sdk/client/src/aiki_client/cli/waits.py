@@ -1,42 +1,31 @@
-"""What a run that waits is waiting for, read from its history."""
+"""What a waiting run is waiting for, in one line."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
-from aiki_workflow import events
+from aiki_client.views import RunView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
-    """Something that is due at a time."""
-
-    what: str
-    since_ms: int
-    due_ms: int
-
-
-def waits_for(history: Iterable[events.Event]) -> str:
-    """What a waiting run waits for and since when, in one line: its next timer or retry, else a signal."""
-    waits: dict[str, Wait] = {}
-    last_ms = 0
-    for event in history:
-        last_ms = event.at
-        match event:
-            case events.TimerStarted(at, address, due_ms):
-                waits[address] = Wait(what=f"timer {address}", since_ms=at, due_ms=due_ms)
-            case events.TaskAttemptFailed(address=address, retry_at_ms=due_ms):
-                waits[address] = Wait(what=f"retry of {address}", since_ms=event.at, due_ms=due_ms)
-            case events.TaskScheduled() | events.TaskStarted() | events.TaskDispatched():
-                pass
-            case _:
-                waits.pop(getattr(event, "address", ""), None)
-    if not waits:
-        return f"a signal, since {_local(last_ms)}"
-    first = min(waits.values(), key=lambda wait: wait.due_ms)
-    others = f", and {len(waits) - 1} more" if len(waits) > 1 else ""
-    return f"{first.what}, since {_local(first.since_ms)}, until {_local(first.due_ms)}{others}"
+def waits_for(run: RunView) -> str:
+    """What comes first of what is due, then open tasks and children; else a signal or an update."""
+    due = sorted(
+        [(timer.due, f"timer {timer.address}", timer.since) for timer in run.timers], key=lambda item: item[0]
+    )
+    others = [
+        *(f"task {task.address} ({task.state})" for task in run.tasks if task.is_open),
+        *(f"child {child.workflow_id}" for child in run.children if child.state in {"open", "cancelling"}),
+    ]
+    if due:
+        until, what, since = due[0]
+        others = others + [name for _, name, _ in due[1:]]
+        first = f"{what}, since {_local(since)}, until {_local(until)}"
+    elif others:
+        first = others.pop(0)
+    else:
+        first = "a signal or an update"
+        if run.since is not None:
+            first += f", since {_local(run.since)}"
+    return f"{first}, and {len(others)} more" if others else first
 
 
-def _local(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M:%S}"
+def _local(at: datetime) -> str:
+    return f"{at.astimezone():%Y-%m-%d %H:%M:%S}"

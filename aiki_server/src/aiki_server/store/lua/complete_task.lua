@@ -7,6 +7,7 @@
 -- Returns   {'ok', attention}   {'fenced', epoch, nonce, holder}
 -- Compare-and-set on the task's state: a repeat by the lease that ended it gets the same answer. Allow-oom:
 -- what runs must be able to end.
+--@ states
 --@ tasks
 --@ mine
 --@ attention
@@ -20,7 +21,7 @@ end
 if task.state == 'done' and task.ended == ARGV[3] .. ':' .. ARGV[4] then
   return {'ok', attention(KEYS[2], 0)}
 end
-if not is_mine(task, ARGV[3], ARGV[4], ARGV[5]) or state == 'completed' or state == 'failed' then
+if not is_mine(task, ARGV[3], ARGV[4], ARGV[5]) or is_closed(state) then
   return fenced_task(task)
 end
 task.ended = ARGV[3] .. ':' .. ARGV[4]

@@ -1,13 +1,14 @@
 #!lua flags=allow-oom
 -- fire: do what a timer is for, if it is (still) due.
 -- KEYS[1]   timers  zset   KEYS[2]  run  hash   KEYS[3]  mailbox  list   KEYS[4]  ready  zset   KEYS[5]  tasks  hash
--- ARGV[1]   kind: 'timer' or 'retry' (mail for the run), 'task' (the next deadline of a remote task)
+-- ARGV[1]   kind: 'timer' or 'retry' (mail for the run), 'task' (the next deadline of a remote task), 'wake' (begin)
 -- ARGV[2]   run id   [3]  address   [4]  now_ms   [5]  event: for 'task' the failure when its total time is over
 -- Returns   nil: gone, or not due (any more)
 --           {'run', attention, cancelled lease: epoch, nonce, holder, or nothing}
 --           {'task', namespace, queue, handler}: the remote task is ready again
 -- The member is removed in the script of its effect, so firing twice is firing once. Allow-oom: what was accepted
 -- must be able to go on.
+--@ states
 --@ tasks
 --@ attention
 --@ wake
@@ -17,10 +18,21 @@ local due = redis.call('ZSCORE', KEYS[1], member)
 if not due or tonumber(due) > now_ms then
   return nil
 end
-local state = redis.call('HGET', KEYS[2], 'state')
-if not state or state == 'completed' or state == 'failed' then
+local run = redis.call('HMGET', KEYS[2], 'state', 'paused')
+local state = run[1]
+-- A run that is held with its timers starts them again, later, when it goes on.
+if not state or is_closed(state) or (ARGV[1] == 'timer' and run[2] == 'freeze') then
   redis.call('ZREM', KEYS[1], member)
   return nil
+end
+if ARGV[1] == 'wake' then
+  redis.call('ZREM', KEYS[1], member)
+  if state ~= 'scheduled' then
+    return nil
+  end
+  redis.call('HSET', KEYS[2], 'state', 'running')
+  local fresh = wake(KEYS[2], KEYS[4], run_id, 'running', ARGV[4])
+  return {'run', attention(KEYS[2], fresh), {}}
 end
 local cancelled = {}
 if ARGV[1] == 'task' then

@@ -3,12 +3,13 @@
 -- KEYS[1]   ready  zset   KEYS[2]  run  hash   KEYS[3]  tasks  hash
 -- ARGV[1]   run id   [2]  address, '' for the run itself
 -- Returns   nil   {'run', attention}   {'task', namespace, queue, handler}
+--@ states
 --@ tasks
 --@ attention
 local state = redis.call('HGET', KEYS[2], 'state')
-local open = state == 'running' or state == 'waiting' or state == 'stalled'
+local open = state and not is_closed(state)
 if ARGV[2] == '' then
-  if not open or state == 'stalled' then
+  if state ~= 'running' and state ~= 'waiting' then
     redis.call('ZREM', KEYS[1], 'r|' .. ARGV[1])
     return nil
   end

@@ -7,7 +7,7 @@
 -- Used for recall, drain, gap, expiry and cleanup alike. A lease that is over leaves nothing in held:INCARNATION.
 --@ attention
 --@ wake
-local run = redis.call('HMGET', KEYS[1], 'epoch', 'nonce', 'holder', 'state')
+local run = redis.call('HMGET', KEYS[1], 'epoch', 'nonce', 'holder', 'state', 'paused')
 local member = 'r|' .. ARGV[1]
 if run[1] ~= ARGV[2] or run[2] ~= ARGV[3] or run[3] ~= ARGV[4] then
   if run[3] ~= ARGV[4] then
@@ -17,5 +17,11 @@ if run[1] ~= ARGV[2] or run[2] ~= ARGV[3] or run[3] ~= ARGV[4] then
 end
 redis.call('HSET', KEYS[1], 'holder', '')
 redis.call('SREM', KEYS[3], member)
-local fresh = wake(KEYS[1], KEYS[2], ARGV[1], run[4], ARGV[5])
+local state = run[4]
+if run[5] and state == 'running' then
+  state = 'paused'
+  redis.call('HSET', KEYS[1], 'state', state)
+  redis.call('ZREM', KEYS[2], member)
+end
+local fresh = wake(KEYS[1], KEYS[2], ARGV[1], state, ARGV[5])
 return {'released', attention(KEYS[1], fresh)}

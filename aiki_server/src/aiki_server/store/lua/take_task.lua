@@ -7,11 +7,12 @@
 -- Returns   {'no'} or {'taken', epoch, spec, attempt from 1, deadline_ms}
 -- A nonce that is the current one is a repeat and gets the same answer while the lease is held. Losing a lease
 -- uses up no attempt. Allow-oom: what was accepted must be able to end.
+--@ states
 --@ tasks
 local task = load_task(KEYS[1], ARGV[2])
 local member = 't|' .. ARGV[1] .. '|' .. ARGV[2]
 local state = redis.call('HGET', KEYS[2], 'state')
-if not task or not state or state == 'completed' or state == 'failed' then
+if not task or not state or is_closed(state) then
   redis.call('ZREM', KEYS[3], member)
   return {'no'}
 end

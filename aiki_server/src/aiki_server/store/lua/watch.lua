@@ -5,8 +5,9 @@
 -- Returns   the state, or nil when there is no such run. A closed run is not watched.
 -- Nothing is written for a run that is held through that very coordinator: it sees the commit itself.
 -- At most 64 coordinators; the oldest goes first, and those that wait re-read every few seconds anyway.
+--@ states
 local run = redis.call('HMGET', KEYS[1], 'state', 'waiters', 'holder')
-if not run[1] or run[1] == 'completed' or run[1] == 'failed' then
+if not run[1] or is_closed(run[1]) then
   return run[1]
 end
 if string.sub(run[3] or '', 1, #ARGV[1] + 1) == ARGV[1] .. '.' then

@@ -17,3 +17,17 @@ local function end_task(tasks_key, timers_key, ready_key, run_id, address, task,
   redis.call('ZREM', timers_key, 'task|' .. run_id .. '|' .. address)
   redis.call('ZREM', ready_key, 't|' .. run_id .. '|' .. address)
 end
+
+-- Nobody wants the outcome any more; a lease that this ends is added to `cancelled`.
+local function cancel_task(keys, run_id, address, cancelled, now_ms)
+  local task = load_task(keys.tasks, address)
+  if not task or task.state == 'done' or task.state == 'cancelled' then
+    return
+  end
+  if task.state == 'leased' then
+    for _, value in ipairs({address, task.epoch, task.nonce, task.holder}) do
+      cancelled[#cancelled + 1] = value
+    end
+  end
+  end_task(keys.tasks, keys.timers, keys.ready, run_id, address, task, 'cancelled', tonumber(now_ms))
+end

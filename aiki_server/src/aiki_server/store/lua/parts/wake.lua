@@ -1,6 +1,7 @@
--- Give an open run attention. A stalled run gets its mail when it is woken. 1 if it was not in `ready`.
+-- Give an open run attention. One that is stalled, held or not begun gets its mail when it is woken. 1 if it was not
+-- in `ready`.
 local function wake(run_key, ready_key, run_id, state, now_ms)
-  if state == 'stalled' then
+  if state == 'stalled' or state == 'paused' or state == 'scheduled' then
     return 0
   end
   if state == 'waiting' then

@@ -1,0 +1,38 @@
+"""The run that continues one: made from how that one began and how it ended."""
+
+from __future__ import annotations
+
+from aiki.v1 import history_pb2
+from aiki_server.core import ids
+from aiki_server.core.runs import NextRun
+
+
+def next_run_of(
+    run_id: str,
+    namespace: str,
+    partitions: int,
+    first: history_pb2.RunStarted,
+    continued: history_pb2.RunContinued,
+    now_ms: int,
+) -> NextRun:
+    """Its id follows from that of the run before, so that a repeat makes the same one."""
+    next_id = ids.run_id_for(namespace, first.workflow_id, f"continue/{run_id}", partitions)
+    begins_ms = now_ms + continued.delay_ms if continued.delay_ms else 0
+    event = history_pb2.Event(time_ms=begins_ms or now_ms)
+    started = event.run_started
+    started.CopyFrom(first)
+    started.version = continued.version
+    started.input.CopyFrom(continued.input)
+    started.seed = ""
+    started.timeout_ms = continued.timeout_ms
+    started.continued_from = run_id
+    started.chain_index = first.chain_index + 1
+    started.attempt = max(continued.attempt, 1)
+    signals = [history_pb2.Event(time_ms=now_ms, signal_received=signal) for signal in continued.signals]
+    return NextRun(
+        run_id=next_id,
+        workflow_id=first.workflow_id,
+        version=continued.version,
+        begins_ms=begins_ms,
+        mail=[entry.SerializeToString() for entry in (event, *signals)],
+    )

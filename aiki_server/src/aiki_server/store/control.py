@@ -1,0 +1,259 @@
+"""What is done to a run from outside its history: hold it, end it, move its timers, tell it of its children."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from aiki_server.core.runs import (
+    Attention,
+    ChildRecord,
+    HeldTask,
+    LeaseToken,
+    NotFound,
+    OutboxEntry,
+    Paused,
+    RunRecord,
+    Terminated,
+    TimerKind,
+    WrongState,
+)
+from aiki_server.store import keys, replies
+from aiki_server.store.flusher import Again
+from aiki_server.store.scripts import script
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+    from aiki_server.store.clock import Clock
+    from aiki_server.store.connection import Reply
+    from aiki_server.store.flusher import Flusher
+
+CHILD_PAGE = 200
+
+
+class ControlStore:
+    """Run ids are taken to be valid here: they come from the store."""
+
+    def __init__(self, flusher: Flusher, clock: Clock) -> None:
+        self._flusher = flusher
+        self._clock = clock
+
+    def pause(self, *, run_id: str, event: bytes, freeze: bool) -> Future[Paused | WrongState | NotFound]:
+        """Hold a run. `event` is its RunPaused."""
+        command = script("pause").command(
+            (keys.run(run_id), keys.mailbox(run_id), f"{keys.tag_of(run_id)}ready"),
+            (run_id, self._clock.now_ms(), "freeze" if freeze else "run", event),
+        )
+
+        def decode(reply: Reply) -> Paused | WrongState | NotFound:
+            match reply[0]:
+                case b"ok":
+                    return Paused(replies.attention(run_id, reply[1]))
+                case b"state":
+                    return WrongState(replies.state_of(reply[1]))
+                case _:
+                    return NotFound()
+
+        return self._flusher.submit(command, decode)
+
+    def paused_since(self, *, run_id: str) -> Future[tuple[str, int]]:
+        """How a run is held, and since when; "" and 0 when it is not."""
+
+        def decode(reply: list[bytes | None]) -> tuple[str, int]:
+            return (reply[0] or b"").decode(), int(reply[1] or 0)
+
+        return self._flusher.submit(("HMGET", keys.run(run_id), "paused", "paused_ms"), decode)
+
+    def unpause(
+        self, *, run_id: str, since_ms: int, event: bytes
+    ) -> Future[Attention | WrongState | NotFound]:
+        """Let a held run go on. `since_ms` is what `paused_since` said, `event` its RunResumed."""
+        command = script("unpause").command(
+            (keys.run(run_id), keys.mailbox(run_id), f"{keys.tag_of(run_id)}ready"),
+            (run_id, self._clock.now_ms(), since_ms, event),
+        )
+
+        def decode(reply: Reply) -> Attention | WrongState | NotFound:
+            match reply[0]:
+                case b"ok":
+                    return replies.attention(run_id, reply[1])
+                case b"state":
+                    return WrongState(replies.state_of(reply[1]))
+                case _:
+                    return NotFound()
+
+        return self._flusher.submit(command, decode)
+
+    def terminate(
+        self, record: RunRecord, event: bytes, *, next_run_id: str = ""
+    ) -> Future[Terminated | WrongState | NotFound]:
+        """End a run at once. `event` is the last of its history; with `next_run_id` another goes on."""
+        return self._flusher.submit(
+            self._terminate_command(record, event, next_run_id, record.holder),
+            lambda reply: self._terminated(record, event, next_run_id, record.holder, reply),
+        )
+
+    def move_timer(
+        self, *, run_id: str, kind: TimerKind, address: str, due_ms: int, event: bytes
+    ) -> Future[Attention | NotFound]:
+        """Change when a timer fires. `event` tells the run, if it is not empty."""
+        prefix = keys.tag_of(run_id)
+        command = script("move_timer").command(
+            (f"{prefix}run:{run_id}", f"{prefix}timers", f"{prefix}mailbox:{run_id}", f"{prefix}ready"),
+            (run_id, keys.timer(kind, run_id, address), due_ms, event, self._clock.now_ms()),
+        )
+
+        def decode(reply: Reply) -> Attention | NotFound:
+            return replies.attention(run_id, reply[1]) if reply[0] == b"ok" else NotFound()
+
+        return self._flusher.submit(command, decode)
+
+    def settle_child(
+        self, *, parent: str, address: str, event: bytes, state: str
+    ) -> Future[Attention | None]:
+        """Tell a parent how its child ended; None when it knows, or does not want to."""
+        first = self._settle(parent, address, event, state)
+        return self._flusher.submit(first.command, first.decode)
+
+    async def children(self, *, run_id: str, only_open: bool = False) -> list[ChildRecord]:
+        """The children of a run."""
+        found: list[ChildRecord] = []
+        cursor = b"0"
+        while True:
+            command = ("HSCAN", keys.tasks(run_id), cursor, "MATCH", "child:*", "COUNT", CHILD_PAGE)
+            cursor, fields = await self._flusher.submit(command, replies.as_it_is)
+            for name, text in zip(fields[::2], fields[1::2], strict=True):
+                child = _child(name.decode().removeprefix("child:"), text)
+                if child.state == "open" or not only_open:
+                    found.append(child)
+            if cursor == b"0":
+                return found
+
+    def child(self, *, run_id: str, address: str) -> Future[ChildRecord | None]:
+        """One child of a run."""
+
+        def decode(reply: bytes | None) -> ChildRecord | None:
+            return None if reply is None else _child(address, reply)
+
+        return self._flusher.submit(("HGET", keys.tasks(run_id), f"child:{address}"), decode)
+
+    def answer(self, *, run_id: str, update_id: str) -> Future[bytes]:
+        """The UpdateCompleted of an update; empty while there is none."""
+
+        def decode(reply: bytes | None) -> bytes:
+            return reply or b""
+
+        return self._flusher.submit(("HGET", keys.state(run_id), f"u:{update_id}"), decode)
+
+    def published(self, *, run_id: str) -> Future[dict[str, bytes]]:
+        """What the run has published, by key: serialized Payloads."""
+
+        def decode(reply: list[bytes]) -> dict[str, bytes]:
+            pairs = zip(reply[::2], reply[1::2], strict=True)
+            return {
+                name.decode().removeprefix("s:"): value for name, value in pairs if name.startswith(b"s:")
+            }
+
+        return self._flusher.submit(("HGETALL", keys.state(run_id)), decode)
+
+    def outbox(self, *, partition: int, count: int) -> Future[list[OutboxEntry]]:
+        """The oldest entries of a partition's outbox."""
+        return self._flusher.submit(("XRANGE", keys.outbox(partition), "-", "+", "COUNT", count), _entries)
+
+    def outbox_done(self, *, partition: int, entry_ids: list[str]) -> Future[None]:
+        """These have been acted on."""
+        return self._flusher.submit(("XDEL", keys.outbox(partition), *entry_ids), replies.nothing)
+
+    def _settle(self, parent: str, address: str, event: bytes, state: str) -> Again[Attention | None]:
+        prefix = keys.tag_of(parent)
+        command = script("settle_child").command(
+            (
+                f"{prefix}run:{parent}",
+                f"{prefix}mailbox:{parent}",
+                f"{prefix}ready",
+                f"{prefix}tasks:{parent}",
+            ),
+            (parent, address, event, self._clock.now_ms(), state),
+        )
+
+        def decode(reply: Reply) -> Attention | Again[Attention | None] | None:
+            match reply[0]:
+                case b"ok":
+                    return replies.attention(parent, reply[1])
+                case b"next":
+                    return self._settle(reply[1].decode(), address, event, state)
+                case _:
+                    return None
+
+        return Again(command, decode)
+
+    def _terminate_command(
+        self, record: RunRecord, event: bytes, next_run_id: str, holder: str
+    ) -> tuple[str | bytes | int, ...]:
+        run_id = record.run_id
+        prefix = keys.tag_of(run_id)
+        return script("terminate").command(
+            (
+                f"{prefix}run:{run_id}",
+                f"{prefix}history:{run_id}",
+                f"{prefix}ready",
+                f"{prefix}held:{holder}",
+                f"{prefix}timers",
+                f"{prefix}tasks:{run_id}",
+                keys.index(prefix, record.namespace, "open"),
+                keys.index(prefix, record.namespace, "terminated"),
+                f"{prefix}closed",
+                f"{prefix}outbox",
+                keys.index(prefix, record.namespace, "stalled"),
+            ),
+            (run_id, holder, self._clock.now_ms(), event, next_run_id),
+        )
+
+    def _terminated(
+        self, record: RunRecord, event: bytes, next_run_id: str, holder: str, reply: Reply
+    ) -> Terminated | WrongState | NotFound | Again[Terminated | WrongState | NotFound]:
+        run_id = record.run_id
+        match reply[0]:
+            case b"ok":
+                _, waiters, cancelled, moved, epoch, nonce = reply
+                token = LeaseToken(run_id, "", epoch, nonce.decode())
+                return Terminated(
+                    waiters.decode().split(),
+                    replies.held_tasks(run_id, cancelled),
+                    moved == 1,
+                    HeldTask(token, holder) if holder else None,
+                )
+            case b"holder":
+                now = reply[1].decode()
+                return Again(
+                    self._terminate_command(record, event, next_run_id, now),
+                    lambda reply: self._terminated(record, event, next_run_id, now, reply),
+                )
+            case b"state":
+                return WrongState(replies.state_of(reply[1]))
+            case _:
+                return NotFound()
+
+
+def _child(address: str, text: bytes) -> ChildRecord:
+    fields = json.loads(text)
+    return ChildRecord(address, fields["run"], fields["workflow_id"], fields["policy"], fields["state"])
+
+
+def _entries(reply: list[Reply]) -> list[OutboxEntry]:
+    entries: list[OutboxEntry] = []
+    for entry_id, pairs in reply:
+        fields = dict(zip(pairs[::2], pairs[1::2], strict=True))
+        entries.append(
+            OutboxEntry(
+                entry_id.decode(),
+                fields[b"k"].decode(),
+                fields[b"n"].decode(),
+                fields[b"s"].decode(),
+                fields[b"t"].decode(),
+                fields[b"a"].decode(),
+                fields[b"d"],
+            )
+        )
+    return entries
