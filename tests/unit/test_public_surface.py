@@ -13,19 +13,25 @@ SURFACES = {
         current_task task
     """,
     "aiki_workflow": """
-        DivergedError IdPolicy NotDurableError ReplayFilter Signal Workflow WorkflowBugError WorkflowOptions
-        now random run_info signal sleep uuid4 workflow
+        ChildFailed ChildRun CompensationFailed DivergedError HookInfo IdPolicy NotDurableError Query
+        RemoteRun ReplayFilter Saga Signal SignalFailed TaskCancelledError Update UpdateRejected Workflow
+        WorkflowBugError WorkflowOptions main now patched publish query random remote_run run_info
+        should_continue signal sleep update uuid4 workflow
     """,
     "aiki_client": """
-        Blocking Client CoordinatorUnavailableError InvalidArgumentError NoWorkerError NotStalledError
-        RefusedError RevisionError Run RunClosedError RunFailedError RunNotFoundError RunOutcomeError
-        RunStalled RunState RunView SettingsError StoreError StoreFullError StoreUnavailableError
-        StoreUnsafeError TaskView UnknownVersionError UnknownWorkflowError WaitTimeoutError WorkflowIdTaken
+        Blocking ChildView Client CoordinatorUnavailableError EventNotFoundError InvalidArgumentError
+        NoWorkerError NotRunningError NotStalledError QueryFailedError QueryRejectedError RefusedError
+        RevisionError Run RunCancelledError RunClosedError RunFailedError RunNotFoundError RunOutcomeError
+        RunStalled RunState RunTerminatedError RunTimedOutError RunView SettingsError SignalView StoreError
+        StoreFullError StoreUnavailableError StoreUnsafeError TaskNotFoundError TaskView TimerNotFoundError
+        TimerView UnknownVersionError UnknownWorkflowError UpdateFailedError WaitTimeoutError
+        WorkflowIdTaken
     """,
     "aiki_sdk": """
-        AikiError Blocking Client Failure IdPolicy Retry Run RunFailedError RunStalled RunState Signal Task
-        TaskContext TaskFailed Workflow WorkflowIdTaken current_task errors now random run run_info signal
-        sleep task uuid4 workflow
+        AikiError Blocking ChildFailed ChildRun Client Failure HookInfo IdPolicy Query Retry Run
+        RunFailedError RunStalled RunState Saga Signal Task TaskCancelledError TaskContext TaskFailed Update
+        UpdateRejected Workflow WorkflowIdTaken current_task errors main now patched publish query random
+        remote_run run run_info should_continue signal sleep task update uuid4 workflow
     """,
 }
 LIGHT = "import sys, aiki_sdk; print(sorted({'grpc', 'pydantic', 'rich', 'google'} & sys.modules.keys()))"

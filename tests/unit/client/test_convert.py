@@ -3,10 +3,9 @@
 import pytest
 
 from aiki.v1 import common_pb2, history_pb2, workflow_pb2
-from aiki_client import convert
+from aiki_client import convert, event_wire
 from aiki_client.cli.output import event_line, plain_event
 from aiki_client.errors import RevisionError
-from aiki_client.views import RunState
 from aiki_task.failures import FailureInfo
 from aiki_task.payloads import Payload
 from aiki_workflow import events
@@ -28,7 +27,11 @@ def _event(kind: str) -> history_pb2.Event:
     message = getattr(event, kind)
     message.SetInParent()
     for field in message.DESCRIPTOR.fields:
-        if field.message_type is None:
+        if field.is_repeated:
+            getattr(message, field.name).add(name="s", value=common_pb2.Payload(data=b"1", encoding="json"))
+        elif field.enum_type is not None:
+            setattr(message, field.name, common_pb2.PARENT_CLOSE_POLICY_LEAVE)
+        elif field.message_type is None:
             setattr(message, field.name, f"{field.name}-1" if field.cpp_type == field.CPPTYPE_STRING else 7)
         elif field.message_type.name == "Payload":
             getattr(message, field.name).CopyFrom(common_pb2.Payload(data=b"[1]", encoding="json"))
@@ -48,7 +51,9 @@ def test_every_event_is_converted_whole(kind: str) -> None:
     assert told.keys() == {"index", "time", "kind", *(field.name for field in message.DESCRIPTOR.fields)}
     for field in message.DESCRIPTOR.fields:
         expected = {"Payload": [1]}.get(field.message_type.name) if field.message_type else None
-        if field.message_type is None:
+        if field.enum_type is not None:
+            assert told[field.name] == "leave"
+        elif field.message_type is None:
             assert told[field.name] == getattr(message, field.name)
         elif expected:
             assert told[field.name] == expected
@@ -63,7 +68,7 @@ def test_unknown_events_ask_for_a_newer_client() -> None:
 
 def test_failures_keep_their_causes() -> None:
     """Kind, details and attempts as well."""
-    assert convert.failure(FAILURE) == FailureInfo(
+    assert event_wire.failure_from_wire(FAILURE) == FailureInfo(
         kind="timeout",
         type="Late",
         message="too [late]",
@@ -81,7 +86,8 @@ def test_every_state_has_its_value(number: common_pb2.RunState.ValueType) -> Non
     view = convert.run_view(workflow_pb2.Run(state=number))
 
     assert convert.WIRE_STATES[view.state] == number
-    assert view.state.is_closed == (view.state in {RunState.COMPLETED, RunState.FAILED})
+    closed = {"completed", "failed", "cancelled", "terminated", "timed_out", "continued"}
+    assert view.state.is_closed == (view.state.value in closed)
 
 
 def test_kinds_of_events_match_the_union() -> None:

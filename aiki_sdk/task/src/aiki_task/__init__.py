@@ -1,8 +1,9 @@
 """Define tasks, their retries and their payloads."""
 
-from aiki_task.context import TaskContext, current_task
+from aiki_task.context import TaskContext, complete_later, current_task, heartbeat
 from aiki_task.errors import (
     AikiError,
+    AttemptCancelled,
     DefinitionError,
     DurationError,
     Failure,
@@ -10,6 +11,7 @@ from aiki_task.errors import (
     PayloadError,
     PayloadTooLargeError,
     PayloadTypeError,
+    RetryAfter,
     TaskFailed,
     TaskTimeoutError,
     UnsupportedTypeError,
@@ -19,6 +21,7 @@ from aiki_task.task import Task, TaskOptions, task
 
 __all__ = [
     "AikiError",
+    "AttemptCancelled",
     "DefinitionError",
     "DurationError",
     "Failure",
@@ -27,12 +30,15 @@ __all__ = [
     "PayloadTooLargeError",
     "PayloadTypeError",
     "Retry",
+    "RetryAfter",
     "Task",
     "TaskContext",
     "TaskFailed",
     "TaskOptions",
     "TaskTimeoutError",
     "UnsupportedTypeError",
+    "complete_later",
     "current_task",
+    "heartbeat",
     "task",
 ]

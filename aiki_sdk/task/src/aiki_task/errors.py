@@ -8,12 +8,17 @@ AikiError
 │   ├── PayloadTypeError      a value does not fit its hint
 │   └── PayloadTooLargeError  a value is over the limit
 ├── NotInRunError             a durable call outside a run
+├── RetryAfter                an attempt failed, and says when the next one is made
 └── Failure                   what fails a run; authors subclass it
     └── TaskFailed            a task failed for good
         └── TaskTimeoutError  … because its time was up
+
+Control flow, which authors must not swallow, is `BaseException`: AttemptCancelled and DeferredOutcome.
 """
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 
 class AikiError(Exception):
@@ -115,3 +120,28 @@ class TaskFailed(Failure):
 
 class TaskTimeoutError(TaskFailed, TimeoutError):
     """A task failed for good because its time was up."""
+
+
+class RetryAfter(AikiError):
+    """Raise it in a task: the next attempt waits so long, instead of what the retry policy says.
+
+    The attempt counts; when it was the last one the task has failed. `raise RetryAfter("30s") from error` keeps
+    why.
+
+    Attributes:
+        delay: how long.
+    """
+
+    def __init__(self, delay: str | timedelta, message: str = "") -> None:
+        from aiki_task.durations import parse
+
+        self.delay = parse(delay)
+        super().__init__(message or f"to be tried again after {self.delay.total_seconds():g} s")
+
+
+class AttemptCancelled(BaseException):  # noqa: N818  no error: it ends a sync attempt that nobody wants
+    """Raised by `heartbeat` in a sync task that is not wanted any more; clean up, and let it pass."""
+
+
+class DeferredOutcome(BaseException):  # noqa: N818  no error
+    """Raised by `complete_later`; let it pass."""

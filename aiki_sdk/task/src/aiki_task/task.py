@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
 
 from aiki_task.calls import durable_loop
 from aiki_task.durations import Duration, parse
-from aiki_task.errors import DefinitionError
+from aiki_task.errors import DefinitionError, DurationError
 from aiki_task.hints import hints_now, resolved_hints
 from aiki_task.payloads import ArgumentsCodec, ValueCodec
 from aiki_task.retry import DEFAULT_RETRY, Retry
@@ -36,18 +36,24 @@ class TaskOptions:
         retry: when a failed attempt is made again.
         timeout: the longest one attempt may take; None means without limit.
         total_timeout: the longest all attempts and delays may take together.
+        heartbeat_timeout: the longest an attempt may go without `heartbeat()`.
+        queue_timeout: the longest it may wait in a queue for a worker.
         raises: exceptions that callers get as themselves; they are not retried.
         queue: where the task runs; None means with the run.
         remote: always through the queue, even where the run's own worker could run it.
+        deferred: it may call `complete_later()`; always through the queue as well.
         key: names the call in its run instead of its arguments.
     """
 
     retry: Retry = DEFAULT_RETRY
     timeout: timedelta | None = DEFAULT_TIMEOUT
     total_timeout: timedelta | None = None
+    heartbeat_timeout: timedelta | None = None
+    queue_timeout: timedelta | None = None
     raises: tuple[type[BaseException], ...] = ()
     queue: str | None = None
     remote: bool = False
+    deferred: bool = False
     key: str | None = None
 
 
@@ -107,15 +113,23 @@ class Task(Generic[P, R]):
         retry: Retry | None = None,
         timeout: Duration | EllipsisType | None = ...,
         total_timeout: Duration | EllipsisType | None = ...,
+        heartbeat_timeout: Duration | EllipsisType | None = ...,
+        queue_timeout: Duration | EllipsisType | None = ...,
         queue: str | None = None,
         remote: bool | None = None,
     ) -> Task[P, R]:
         """The same task with other options; what is not given stays. A timeout of None is none."""
         given = {"key": key, "retry": retry, "queue": queue, "remote": remote}
         changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        for name, limit in (("timeout", timeout), ("total_timeout", total_timeout)):
+        limits = {
+            "timeout": timeout,
+            "total_timeout": total_timeout,
+            "heartbeat_timeout": heartbeat_timeout,
+            "queue_timeout": queue_timeout,
+        }
+        for name, limit in limits.items():
             if not isinstance(limit, EllipsisType):
-                changed[name] = None if limit is None else parse(limit)
+                changed[name] = _limit(limit)
         other: Task[P, R] = Task.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.options = replace(self.options, **changed)
@@ -158,9 +172,12 @@ def task(
     retry: Retry | None = None,
     timeout: Duration | None = DEFAULT_TIMEOUT,
     total_timeout: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
+    queue_timeout: Duration | None = None,
     raises: tuple[type[BaseException], ...] = (),
     queue: str | None = None,
     remote: bool = False,
+    deferred: bool = False,
 ) -> _Decorator: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -170,26 +187,41 @@ def task(
     retry: Retry | None = None,
     timeout: Duration | None = DEFAULT_TIMEOUT,
     total_timeout: Duration | None = None,
+    heartbeat_timeout: Duration | None = None,
+    queue_timeout: Duration | None = None,
     raises: tuple[type[BaseException], ...] = (),
     queue: str | None = None,
     remote: bool = False,
+    deferred: bool = False,
 ) -> Task[..., Any] | _Decorator:
     """Make a function a task, with the options of `TaskOptions`.
 
     The name is the function's unless *name* is given. Defaults: three attempts (`Retry()`), ten
-    minutes for each, no total limit.
+    minutes for each, no other limit.
 
     Raises:
         UnsupportedTypeError: a type hint has no encoding.
-        DurationError: a timeout is not a duration.
+        DurationError: a timeout is not a duration, or zero.
     """
     options = TaskOptions(
         retry=retry or DEFAULT_RETRY,
-        timeout=None if timeout is None else parse(timeout),
-        total_timeout=None if total_timeout is None else parse(total_timeout),
+        timeout=_limit(timeout),
+        total_timeout=_limit(total_timeout),
+        heartbeat_timeout=_limit(heartbeat_timeout),
+        queue_timeout=_limit(queue_timeout),
         raises=raises,
         queue=queue,
         remote=remote,
+        deferred=deferred,
     )
     decorator = _Decorator(name, options)
     return decorator if function is None else decorator(function)
+
+
+def _limit(value: Duration | None) -> timedelta | None:
+    if value is None:
+        return None
+    limit = parse(value)
+    if not limit:
+        raise DurationError(value, "no time at all is no timeout; None means without limit")
+    return limit
