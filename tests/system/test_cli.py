@@ -209,7 +209,7 @@ def test_what_a_run_waits_for(aiki: Aiki) -> None:
     assert aiki("wait", asking, "--timeout", "500ms").returncode == 124
 
     assert "timer sleep/3600000ms/1, since " in aiki("show", napping).stdout
-    assert str(aiki.json("show", asking)["waiting_for"]).startswith("a signal, since ")
+    assert str(aiki.json("show", asking)["waiting_for"]).startswith("a signal or an update, since ")
 
 
 def test_output_into_a_closed_pipe(aiki: Aiki) -> None:

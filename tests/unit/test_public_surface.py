@@ -9,8 +9,8 @@ import pytest
 SURFACES = {
     "aiki_task": """
         AikiError DefinitionError DurationError Failure NotInRunError PayloadError PayloadTooLargeError
-        PayloadTypeError Retry Task TaskContext TaskFailed TaskOptions TaskTimeoutError UnsupportedTypeError
-        current_task task
+        PayloadTypeError Retry RetryAfter Task TaskContext TaskFailed TaskOptions TaskTimeoutError
+        UnsupportedTypeError AttemptCancelled complete_later current_task heartbeat task
     """,
     "aiki_workflow": """
         ChildFailed ChildRun CompensationFailed DivergedError HookInfo IdPolicy NotDurableError Query
@@ -28,9 +28,9 @@ SURFACES = {
         WorkflowIdTaken
     """,
     "aiki_sdk": """
-        AikiError Blocking ChildFailed ChildRun Client Failure HookInfo IdPolicy Query Retry Run
+        AikiError Blocking ChildFailed ChildRun Client Failure HookInfo IdPolicy Query Retry RetryAfter Run
         RunFailedError RunStalled RunState Saga Signal Task TaskCancelledError TaskContext TaskFailed Update
-        UpdateRejected Workflow WorkflowIdTaken current_task errors main now patched publish query random
+        UpdateRejected Workflow WorkflowIdTaken complete_later current_task errors heartbeat main now patched publish query random
         remote_run run run_info should_continue signal sleep task update uuid4 workflow
     """,
 }

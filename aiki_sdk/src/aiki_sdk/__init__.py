@@ -6,7 +6,19 @@ What speaks to a coordinator is imported at first use, so that authors' modules 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from aiki_task import AikiError, Failure, Retry, Task, TaskContext, TaskFailed, current_task, task
+from aiki_task import (
+    AikiError,
+    Failure,
+    Retry,
+    RetryAfter,
+    Task,
+    TaskContext,
+    TaskFailed,
+    complete_later,
+    current_task,
+    heartbeat,
+    task,
+)
 from aiki_workflow import (
     ChildFailed,
     ChildRun,
@@ -51,6 +63,7 @@ __all__ = [
     "IdPolicy",
     "Query",
     "Retry",
+    "RetryAfter",
     "Run",
     "RunFailedError",
     "RunStalled",
@@ -65,8 +78,10 @@ __all__ = [
     "UpdateRejected",
     "Workflow",
     "WorkflowIdTaken",
+    "complete_later",
     "current_task",
     "errors",
+    "heartbeat",
     "main",
     "now",
     "patched",

@@ -83,7 +83,7 @@ async def _beside_worker(work: Coroutine[Any, Any, R], address: str, workflow: W
     from aiki_worker.worker import Worker
 
     module = sys.modules[workflow.function.__module__]
-    queues = (workflow.options.queue,)
+    queues = (workflow.options.queue or "default",)
     settings = load_settings(address=address, namespace="default", queues=queues)
     worker = Worker(collect([module], extra=[workflow]), settings)
     serving = asyncio.create_task(worker.run())

@@ -207,6 +207,7 @@ class HeldRun:
     def _place_recorded(self, history: Sequence[events.Event]) -> None:
         """Place what is open from before, unless it is in a queue or waits for its next attempt."""
         open_tasks = self.engine.open_tasks
+        reset_at = max((event.at for event in history if isinstance(event, events.RunReset)), default=0)
         for event in history:
             if not isinstance(event, events.TaskScheduled):
                 continue
@@ -215,9 +216,9 @@ class HeldRun:
                 continue
             self.memory.failed[event.address] = task.attempts_failed
             if task.retry_at_ms is None:
-                self._place(event.address, 0, event.at)
+                self._place(event.address, 0, max(event.at, reset_at))
             else:
-                self._note_deadline(task, event.at)
+                self._note_deadline(task, max(event.at, reset_at))
 
     def _place(self, address: str, position: int, scheduled_at: int | None = None) -> None:
         """Let a task run here as soon as it may, or send it to a queue."""

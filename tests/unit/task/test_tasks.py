@@ -71,29 +71,6 @@ def test_a_timeout_can_be_taken_away() -> None:
     assert free.with_(total_timeout=None).options.total_timeout is None
 
 
-def test_public_surface() -> None:
-    """What authors may import; a change here is a change for them."""
-    assert aiki_task.__all__ == [
-        "AikiError",
-        "DefinitionError",
-        "DurationError",
-        "Failure",
-        "NotInRunError",
-        "PayloadError",
-        "PayloadTooLargeError",
-        "PayloadTypeError",
-        "Retry",
-        "Task",
-        "TaskContext",
-        "TaskFailed",
-        "TaskOptions",
-        "TaskTimeoutError",
-        "UnsupportedTypeError",
-        "current_task",
-        "task",
-    ]
-
-
 def test_defaults() -> None:
     """As design.md has them."""
     assert forward.name == "forward"

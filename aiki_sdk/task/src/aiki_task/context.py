@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextvars import ContextVar
 from dataclasses import field
 from datetime import UTC, datetime
@@ -109,6 +108,8 @@ def heartbeat(checkpoint: object = None) -> None:
         return
     if context.pulse.cancelled:
         if context.pulse.is_async:
+            import asyncio  # with this at the top, importing the package would take twice as long
+
             raise asyncio.CancelledError
         raise AttemptCancelled(f"the attempt of {context.address!r} is not wanted any more")
     encoded = (

@@ -139,9 +139,9 @@ class RetryAfter(AikiError):
         super().__init__(message or f"to be tried again after {self.delay.total_seconds():g} s")
 
 
-class AttemptCancelled(BaseException):  # noqa: N818  no error: it ends a sync attempt that nobody wants
+class AttemptCancelled(BaseException):
     """Raised by `heartbeat` in a sync task that is not wanted any more; clean up, and let it pass."""
 
 
-class DeferredOutcome(BaseException):  # noqa: N818  no error
+class DeferredOutcome(BaseException):
     """Raised by `complete_later`; let it pass."""

@@ -17,7 +17,7 @@ from aiki_workflow.loop import CallFuture
 
 if TYPE_CHECKING:
     from aiki_workflow.definition import Workflow
-    from aiki_workflow.engine import RunEngine
+    from aiki_workflow.engine import RunEngine, RunInfo
 
 WORKFLOW_ID_CHARACTERS_MAX = 200
 
@@ -86,7 +86,7 @@ class Calls:
             address = engine.addresses.numbered(f"{name}/{digest}")
         else:
             address = engine.addresses.keyed(name, options.id, f"child workflow {flow.name!r}")
-        workflow_id = options.id or _child_id(engine.info.workflow_id, address)
+        workflow_id = options.id or engine.recorded_child_id(address) or _child_id(engine.info, address)
         future = self._futures[address] = CallFuture(loop=engine.loop, address=address)
         child = self.children[address] = OpenChild(address, flow, workflow_id)
         if confirm:
@@ -185,6 +185,9 @@ class Calls:
 
     def note(self, event: events.Event) -> None:
         """Remember what a note says of an open task."""
+        if isinstance(event, events.RunReset):
+            self._begin_anew()
+            return
         task = self.tasks.get(getattr(event, "address", ""))
         if task is None:
             return
@@ -200,6 +203,11 @@ class Calls:
                 task.checkpoint = event.checkpoint
             case _:
                 pass
+
+    def _begin_anew(self) -> None:
+        """What was under way belongs to the run that was reset; only what an attempt told stays."""
+        for task in self.tasks.values():
+            task.attempts_failed, task.retry_at_ms, task.dispatched = 0, None, False
 
     def close(self) -> None:
         """The run is evicted: nobody is told."""
@@ -222,8 +230,10 @@ class Calls:
             future.set_exception(error)
 
 
-def _child_id(parent: str, address: str) -> str:
-    whole = f"{parent}/{address.removeprefix('workflow:')}"
+def _child_id(parent: RunInfo, address: str) -> str:
+    """After a reset the children are others: those of before may still be open."""
+    again = f"~{parent.run_id[-6:]}" if parent.reset else ""
+    whole = f"{parent.workflow_id}/{address.removeprefix('workflow:')}{again}"
     if len(whole) <= WORKFLOW_ID_CHARACTERS_MAX:
         return whole
-    return f"{parent[:100]}/{hashlib.blake2b(whole.encode(), digest_size=12).hexdigest()}"
+    return f"{parent.workflow_id[:100]}/{hashlib.blake2b(whole.encode(), digest_size=12).hexdigest()}"

@@ -40,6 +40,7 @@ class RunInfo:
         continued_from: the run it continues; empty when it continues none.
         parent_run_id: the run that started it; empty when none did.
         parent_workflow_id: the workflow id of that run.
+        reset: whether it goes on from an event of another run.
     """
 
     namespace: str
@@ -52,6 +53,7 @@ class RunInfo:
     continued_from: str = ""
     parent_run_id: str = ""
     parent_workflow_id: str = ""
+    reset: bool = False
 
 
 class RunEngine:
@@ -94,6 +96,11 @@ class RunEngine:
     def history_length(self) -> int:
         """Inputs fed and commands issued so far; notes are not counted."""
         return self._events
+
+    def recorded_child_id(self, address: str) -> str:
+        """The workflow id that the history has for a child; empty when it has none."""
+        child = self._recorded.known(events.ChildScheduled, address)
+        return child.workflow_id if isinstance(child, events.ChildScheduled) else ""
 
     def replay(self, history: Sequence[events.Event]) -> list[events.Command]:
         """Feed a recorded history; returns the commands that the code issues and it does not hold.
@@ -259,6 +266,7 @@ class RunEngine:
             continued_from=event.continued_from,
             parent_run_id=event.parent_run_id,
             parent_workflow_id=event.parent_workflow_id,
+            reset=bool(event.seed),
         )
         self.life.begin(event)
 

@@ -374,6 +374,16 @@ class TaskProgressed:
     checkpoint: Payload
 
 
+@record
+class RunReset:
+    """Note: the history up to here is that of another run; open tasks begin anew."""
+
+    at: int
+    from_run_id: str
+    length: int
+    reason: str = ""
+
+
 Input = (
     RunStarted
     | TaskCompleted
@@ -406,7 +416,15 @@ Command = (
     | PatchMarked
     | Ending
 )
-Note = TaskStarted | TaskAttemptFailed | TaskDispatched | TaskRetryDue | TaskProgressed | RunTerminated
+Note = (
+    TaskStarted
+    | TaskAttemptFailed
+    | TaskDispatched
+    | TaskRetryDue
+    | TaskProgressed
+    | RunReset
+    | RunTerminated
+)
 Event = Input | Command | Note
 
 INPUTS: Final[tuple[type[Input], ...]] = get_args(Input)

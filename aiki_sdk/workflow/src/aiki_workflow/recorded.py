@@ -97,7 +97,11 @@ class Recorded:
 
     def holds(self, kind: type[events.Command], address: str) -> bool:
         """Whether the history has this command, somewhere."""
-        return (kind, address) in self._known
+        return self.known(kind, address) is not None
+
+    def known(self, kind: type[events.Command], address: str) -> events.Command | None:
+        """What the history has of this command, somewhere."""
+        return self._known.get((kind, address))
 
     def pass_result(self, kind: type[events.Command], address: str) -> None:
         """Replay has come to the recorded result of a command."""

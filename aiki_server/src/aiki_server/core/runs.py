@@ -348,6 +348,36 @@ class Terminated:
     ended: HeldTask | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """What a run needs to go on from an event of another.
+
+    `length` events are kept; `first` takes the place of the first of them, and the note RunReset follows. `timers`
+    are addresses and when they are due, ms; `fields` what is in its state; `children` addresses and records; `mail`
+    events.
+    """
+
+    length: int
+    first: bytes
+    note: bytes
+    timers: list[tuple[str, int]]
+    fields: list[tuple[str, bytes]]
+    children: list[tuple[str, str]]
+    mail: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The run has moved on since it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdTaken:
+    """The workflow id belongs to this run."""
+
+    run_id: str
+
+
 @dataclass(frozen=True, slots=True)
 class WrongState:
     """The run is not in a state in which this can be done."""
@@ -360,7 +390,8 @@ class OutboxEntry:
     """Something for another run, in the partition of the run it comes from.
 
     `kind` "command": `event` is a ChildScheduled, ChildCancelled or SignalSent of `source`; "done": `event` is how
-    `source` ended, for the child at `address` of `target`; "closed": the children of `source` meet their policy.
+    `source` ended, for the child at `address` of `target`; "closed": the children of `source` meet their policy; "moved":
+    `source` took over the child at `address` of `target`, whose run id is `event`.
     """
 
     entry_id: str

@@ -91,6 +91,16 @@ CLOSE_POLICIES: Final = {
     common_pb2.PARENT_CLOSE_POLICY_TERMINATE: "terminate",
 }
 
+CLOSING: Final = {
+    "run_completed": RunState.COMPLETED,
+    "run_failed": RunState.FAILED,
+    "run_cancelled": RunState.CANCELLED,
+    "run_timed_out": RunState.TIMED_OUT,
+    "run_continued": RunState.CONTINUED,
+    "run_terminated": RunState.TERMINATED,
+}
+"""The last event of a run, and the state it leaves."""
+
 _APPLY: Final[dict[str, Callable[[Effects, history_pb2.Event], None]]] = {
     "timer_started": _timer_started,
     "timer_cancelled": _timer_cancelled,
@@ -101,11 +111,7 @@ _APPLY: Final[dict[str, Callable[[Effects, history_pb2.Event], None]]] = {
     "signal_sent": _for_another,
     "state_published": _state_published,
     "update_completed": _update_completed,
-    "run_completed": _closing(RunState.COMPLETED),
-    "run_failed": _closing(RunState.FAILED),
-    "run_cancelled": _closing(RunState.CANCELLED),
-    "run_timed_out": _closing(RunState.TIMED_OUT),
-    "run_continued": _closing(RunState.CONTINUED),
+    **{kind: _closing(state) for kind, state in CLOSING.items()},
 }
 """What each kind of event does; the others are history only, and most of a commit is."""
 

@@ -34,6 +34,8 @@ class Relay:
 
     def target_of(self, entry: OutboxEntry) -> str:
         """What entries must be acted on in order for: a child, another workflow id, a parent."""
+        if entry.kind == "moved":
+            return f"{entry.target}/{entry.address}"
         if entry.kind != "command":
             # How children are closed comes after everything the run asked for.
             return entry.target if entry.kind == "done" else f"{entry.source}/"
@@ -57,6 +59,9 @@ class Relay:
             return
         if entry.kind == "closed":
             await self._close_children(entry)
+            return
+        if entry.kind == "moved":
+            await self._tell_how_it_ended(entry)
             return
         event = history_pb2.Event.FromString(entry.event)
         match event.WhichOneof("kind"):
@@ -134,10 +139,26 @@ class Relay:
         )
 
     async def _child_is_done(self, entry: OutboxEntry) -> None:
-        ending = history_pb2.Event.FromString(entry.event)
+        await self._settle_ended(entry.target, entry.address, history_pb2.Event.FromString(entry.event))
+
+    async def _tell_how_it_ended(self, entry: OutboxEntry) -> None:
+        """Tell the run that took a child over; nothing, while the child is open."""
+        child = await self._newest(entry.namespace, entry.event.decode())
+        if child is None:
+            failure = common_pb2.Failure(
+                kind=common_pb2.FAILURE_KIND_ERROR,
+                type="RunNotFound",
+                message=f"the child's run {entry.event.decode()} is no longer kept",
+            )
+            await self._settle(entry.source, entry.address, "failed", failure=failure)
+        elif child.closing_event:
+            ending = history_pb2.Event.FromString(child.closing_event)
+            await self._settle_ended(entry.source, entry.address, ending)
+
+    async def _settle_ended(self, parent: str, address: str, ending: history_pb2.Event) -> None:
         kind = ending.WhichOneof("kind")
         if kind == "run_completed":
-            await self._settle(entry.target, entry.address, "completed", output=ending.run_completed.output)
+            await self._settle(parent, address, "completed", output=ending.run_completed.output)
             return
         if kind == "run_terminated":
             failure = common_pb2.Failure(
@@ -147,7 +168,7 @@ class Relay:
             )
         else:
             failure = getattr(ending, kind or "run_failed").failure
-        await self._settle(entry.target, entry.address, "failed", failure=failure)
+        await self._settle(parent, address, "failed", failure=failure)
 
     async def _settle(
         self,

@@ -29,6 +29,9 @@ class RunView:
             self._task(kind, event)
         elif kind.startswith("timer_"):
             self._timer(kind, event)
+        elif kind == "run_resumed":
+            for timer in self._timers.values():
+                timer.due.FromMilliseconds(timer.due.ToMilliseconds() + event.run_resumed.frozen_ms)
         elif kind.startswith("child_"):
             self._child(kind, event)
         elif kind == "signal_received":
@@ -44,6 +47,11 @@ class RunView:
         run.signals.extend(self._signals)
         if self._last_ms:
             run.since.FromMilliseconds(self._last_ms)
+
+    @property
+    def timers(self) -> list[workflow_pb2.TimerView]:
+        """Those that have not fired."""
+        return list(self._timers.values())
 
     def open_tasks(self) -> list[workflow_pb2.TaskView]:
         """Those whose outcome is not there."""

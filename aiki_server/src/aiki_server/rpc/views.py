@@ -82,14 +82,19 @@ class Views:
         return incarnation if session is None else session.hello.identity
 
 
+async def read_events(stores: Stores, run_id: str) -> list[history_pb2.Event]:
+    """The whole history of a run."""
+    events: list[history_pb2.Event] = []
+    while page := await stores.runs.history(run_id=run_id, first=len(events), count=PAGE):
+        events.extend(map(history_pb2.Event.FromString, page))
+    return events
+
+
 async def read_view(stores: Stores, run_id: str) -> RunView:
     """What the whole history of a run says."""
     view = RunView()
-    first = 0
-    while events := await stores.runs.history(run_id=run_id, first=first, count=PAGE):
-        for event in events:
-            view.take(history_pb2.Event.FromString(event))
-        first += len(events)
+    for event in await read_events(stores, run_id):
+        view.take(event)
     return view
 
 

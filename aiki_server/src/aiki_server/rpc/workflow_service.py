@@ -13,8 +13,10 @@ from aiki.v1 import history_pb2, workflow_pb2, workflow_pb2_grpc
 from aiki_server.core import ids
 from aiki_server.core.runs import NotFound, RunRecord, RunState
 from aiki_server.rpc.controls import Controls
+from aiki_server.rpc.effects import CLOSING
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import STATES, Context, find, invalid, newest, set_within
+from aiki_server.rpc.resets import Resets
 from aiki_server.rpc.starts import Starts
 from aiki_server.rpc.status import answering, refuse, refuse_store
 from aiki_server.rpc.updates import Updates
@@ -25,9 +27,6 @@ WAIT_SECONDS_MAX = 60.0
 LOOK_AGAIN_SECONDS = 3.0
 FOLLOW_SECONDS = 0.5
 HISTORY_PAGE = 500
-CLOSING = frozenset(
-    {"run_completed", "run_failed", "run_cancelled", "run_timed_out", "run_continued", "run_terminated"}
-)
 
 
 class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
@@ -40,6 +39,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         self._starts = Starts(hub, self._views)
         self._controls = Controls(hub)
         self._updates = Updates(hub, self._starts)
+        self._resets = Resets(hub)
 
     @answering
     async def StartRun(
@@ -137,6 +137,13 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
                     await self._refuse_when_draining(context)
                     # What another coordinator commits is not told here, and is seen a little later.
                     await set_within(grew, FOLLOW_SECONDS)
+
+    @answering
+    async def ResetRun(
+        self, request: workflow_pb2.ResetRunRequest, context: Context
+    ) -> workflow_pb2.ResetRunResponse:
+        """A run that goes on from an event of another."""
+        return workflow_pb2.ResetRunResponse(run_id=await self._resets.reset(request, context))
 
     async def WatchRun(
         self, request: workflow_pb2.WatchRunRequest, context: Context

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from aiki_server.store.branching import BranchStore
 from aiki_server.store.clock import Clock
 from aiki_server.store.connection import Address
 from aiki_server.store.control import ControlStore
@@ -81,6 +82,7 @@ class Stores:
     listing: ListingStore
     sweep: SweepStore
     control: ControlStore
+    branching: BranchStore
     clock: Clock
     health: StoreHealth
     flusher: Flusher
@@ -127,6 +129,7 @@ def _stores(flusher: Flusher, clock: Clock, health: StoreHealth, partitions: int
         listing=ListingStore(flusher, partitions),
         sweep=SweepStore(flusher, clock),
         control=ControlStore(flusher, clock),
+        branching=BranchStore(flusher, clock),
         clock=clock,
         health=health,
         flusher=flusher,

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from aiki_server.core.runs import (
     Attention,
     ChildRecord,
-    HeldTask,
-    LeaseToken,
     NotFound,
     OutboxEntry,
     Paused,
@@ -85,14 +83,32 @@ class ControlStore:
 
         return self._flusher.submit(command, decode)
 
-    def terminate(
-        self, record: RunRecord, event: bytes, *, next_run_id: str = ""
-    ) -> Future[Terminated | WrongState | NotFound]:
-        """End a run at once. `event` is the last of its history; with `next_run_id` another goes on."""
-        return self._flusher.submit(
-            self._terminate_command(record, event, next_run_id, record.holder),
-            lambda reply: self._terminated(record, event, next_run_id, record.holder, reply),
-        )
+    def terminate(self, record: RunRecord, event: bytes) -> Future[Terminated | WrongState | NotFound]:
+        """End a run at once. `event` is the last of its history."""
+
+        def attempt(holder: str) -> Again[Terminated | WrongState | NotFound]:
+            command = script("terminate").command(
+                keys.ending(record.namespace, record.run_id, holder),
+                (record.run_id, holder, self._clock.now_ms(), event),
+            )
+
+            def decode(
+                reply: Reply,
+            ) -> Terminated | WrongState | NotFound | Again[Terminated | WrongState | NotFound]:
+                match reply[0]:
+                    case b"ok":
+                        return replies.terminated(record.run_id, holder, reply)
+                    case b"holder":
+                        return attempt(reply[1].decode())
+                    case b"state":
+                        return WrongState(replies.state_of(reply[1]))
+                    case _:
+                        return NotFound()
+
+            return Again(command, decode)
+
+        first = attempt(record.holder)
+        return self._flusher.submit(first.command, first.decode)
 
     def move_timer(
         self, *, run_id: str, kind: TimerKind, address: str, due_ms: int, event: bytes
@@ -187,53 +203,6 @@ class ControlStore:
                     return None
 
         return Again(command, decode)
-
-    def _terminate_command(
-        self, record: RunRecord, event: bytes, next_run_id: str, holder: str
-    ) -> tuple[str | bytes | int, ...]:
-        run_id = record.run_id
-        prefix = keys.tag_of(run_id)
-        return script("terminate").command(
-            (
-                f"{prefix}run:{run_id}",
-                f"{prefix}history:{run_id}",
-                f"{prefix}ready",
-                f"{prefix}held:{holder}",
-                f"{prefix}timers",
-                f"{prefix}tasks:{run_id}",
-                keys.index(prefix, record.namespace, "open"),
-                keys.index(prefix, record.namespace, "terminated"),
-                f"{prefix}closed",
-                f"{prefix}outbox",
-                keys.index(prefix, record.namespace, "stalled"),
-            ),
-            (run_id, holder, self._clock.now_ms(), event, next_run_id),
-        )
-
-    def _terminated(
-        self, record: RunRecord, event: bytes, next_run_id: str, holder: str, reply: Reply
-    ) -> Terminated | WrongState | NotFound | Again[Terminated | WrongState | NotFound]:
-        run_id = record.run_id
-        match reply[0]:
-            case b"ok":
-                _, waiters, cancelled, moved, epoch, nonce = reply
-                token = LeaseToken(run_id, "", epoch, nonce.decode())
-                return Terminated(
-                    waiters.decode().split(),
-                    replies.held_tasks(run_id, cancelled),
-                    moved == 1,
-                    HeldTask(token, holder) if holder else None,
-                )
-            case b"holder":
-                now = reply[1].decode()
-                return Again(
-                    self._terminate_command(record, event, next_run_id, now),
-                    lambda reply: self._terminated(record, event, next_run_id, now, reply),
-                )
-            case b"state":
-                return WrongState(replies.state_of(reply[1]))
-            case _:
-                return NotFound()
 
 
 def _child(address: str, text: bytes) -> ChildRecord:

@@ -79,6 +79,24 @@ def index(prefix: str, namespace: str, which: str) -> str:
     return f"{prefix}index:{escaped(namespace)}:{which}"
 
 
+def ending(namespace: str, run_id: str, holder: str) -> tuple[str, ...]:
+    """What is touched when a run is ended from outside: keys 1 to 11 of `terminate` and `reset`."""
+    prefix = tag_of(run_id)
+    return (
+        f"{prefix}run:{run_id}",
+        f"{prefix}history:{run_id}",
+        f"{prefix}ready",
+        f"{prefix}held:{holder}",
+        f"{prefix}timers",
+        f"{prefix}tasks:{run_id}",
+        index(prefix, namespace, "open"),
+        index(prefix, namespace, "terminated"),
+        f"{prefix}closed",
+        f"{prefix}outbox",
+        index(prefix, namespace, "stalled"),
+    )
+
+
 def queue_stream(namespace: str, queue: str, handler: str) -> str:
     return f"{{aiki:queue:{escaped(namespace)}:{escaped(queue)}}}:{handler}:{PRIORITY}"
 

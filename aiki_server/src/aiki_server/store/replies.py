@@ -22,6 +22,7 @@ from aiki_server.core.runs import (
     TaskAttention,
     TaskRecord,
     TaskState,
+    Terminated,
 )
 from aiki_server.store import keys
 
@@ -99,6 +100,18 @@ def record(run_id: str, reply: list[Reply]) -> RunRecord:
         next=reply[17].decode(),
         previous=reply[18].decode(),
         paused=reply[19].decode(),
+    )
+
+
+def terminated(run_id: str, holder: str, reply: list[Reply]) -> Terminated:
+    """From what terminate.lua and reset.lua return."""
+    _, waiters, cancelled, moved, epoch, nonce = reply
+    ended = HeldTask(LeaseToken(run_id, "", epoch, nonce.decode()), holder)
+    return Terminated(
+        waiters.decode().split(),
+        held_tasks(run_id, cancelled),
+        moved == 1,
+        ended if holder else None,
     )
 
 

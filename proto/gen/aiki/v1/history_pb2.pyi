@@ -66,6 +66,7 @@ class Event(_message.Message):
     TASK_DISPATCHED_FIELD_NUMBER: _builtins.int
     TASK_RETRY_DUE_FIELD_NUMBER: _builtins.int
     TASK_PROGRESSED_FIELD_NUMBER: _builtins.int
+    RUN_RESET_FIELD_NUMBER: _builtins.int
     time_ms: _builtins.int
     """When its maker made it, milliseconds since the Unix epoch; never stamped again."""
     @_builtins.property
@@ -216,6 +217,10 @@ class Event(_message.Message):
     def task_progressed(self) -> Global___TaskProgressed:
         """Note: an attempt on the run's own worker told how far it is."""
 
+    @_builtins.property
+    def run_reset(self) -> Global___RunReset:
+        """The history up to here is that of another run: this one goes on from there."""
+
     def __init__(
         self,
         *,
@@ -257,12 +262,13 @@ class Event(_message.Message):
         task_dispatched: Global___TaskDispatched | None = ...,
         task_retry_due: Global___TaskRetryDue | None = ...,
         task_progressed: Global___TaskProgressed | None = ...,
+        run_reset: Global___RunReset | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "child_cancelled", b"child_cancelled", "child_completed", b"child_completed", "child_failed", b"child_failed", "child_scheduled", b"child_scheduled", "child_started", b"child_started", "kind", b"kind", "patch_marked", b"patch_marked", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_continued", b"run_continued", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "run_started", b"run_started", "run_terminated", b"run_terminated", "run_timed_out", b"run_timed_out", "signal_delivered", b"signal_delivered", "signal_received", b"signal_received", "signal_sent", b"signal_sent", "state_published", b"state_published", "task_attempt_failed", b"task_attempt_failed", "task_cancel_requested", b"task_cancel_requested", "task_cancelled", b"task_cancelled", "task_completed", b"task_completed", "task_dispatched", b"task_dispatched", "task_failed", b"task_failed", "task_progressed", b"task_progressed", "task_retry_due", b"task_retry_due", "task_scheduled", b"task_scheduled", "task_started", b"task_started", "timer_cancelled", b"timer_cancelled", "timer_fired", b"timer_fired", "timer_moved", b"timer_moved", "timer_rescheduled", b"timer_rescheduled", "timer_started", b"timer_started", "update_completed", b"update_completed", "update_received", b"update_received"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "child_cancelled", b"child_cancelled", "child_completed", b"child_completed", "child_failed", b"child_failed", "child_scheduled", b"child_scheduled", "child_started", b"child_started", "kind", b"kind", "patch_marked", b"patch_marked", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_continued", b"run_continued", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_reset", b"run_reset", "run_resumed", b"run_resumed", "run_started", b"run_started", "run_terminated", b"run_terminated", "run_timed_out", b"run_timed_out", "signal_delivered", b"signal_delivered", "signal_received", b"signal_received", "signal_sent", b"signal_sent", "state_published", b"state_published", "task_attempt_failed", b"task_attempt_failed", "task_cancel_requested", b"task_cancel_requested", "task_cancelled", b"task_cancelled", "task_completed", b"task_completed", "task_dispatched", b"task_dispatched", "task_failed", b"task_failed", "task_progressed", b"task_progressed", "task_retry_due", b"task_retry_due", "task_scheduled", b"task_scheduled", "task_started", b"task_started", "timer_cancelled", b"timer_cancelled", "timer_fired", b"timer_fired", "timer_moved", b"timer_moved", "timer_rescheduled", b"timer_rescheduled", "timer_started", b"timer_started", "update_completed", b"update_completed", "update_received", b"update_received"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "child_cancelled", b"child_cancelled", "child_completed", b"child_completed", "child_failed", b"child_failed", "child_scheduled", b"child_scheduled", "child_started", b"child_started", "kind", b"kind", "patch_marked", b"patch_marked", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_continued", b"run_continued", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_resumed", b"run_resumed", "run_started", b"run_started", "run_terminated", b"run_terminated", "run_timed_out", b"run_timed_out", "signal_delivered", b"signal_delivered", "signal_received", b"signal_received", "signal_sent", b"signal_sent", "state_published", b"state_published", "task_attempt_failed", b"task_attempt_failed", "task_cancel_requested", b"task_cancel_requested", "task_cancelled", b"task_cancelled", "task_completed", b"task_completed", "task_dispatched", b"task_dispatched", "task_failed", b"task_failed", "task_progressed", b"task_progressed", "task_retry_due", b"task_retry_due", "task_scheduled", b"task_scheduled", "task_started", b"task_started", "time_ms", b"time_ms", "timer_cancelled", b"timer_cancelled", "timer_fired", b"timer_fired", "timer_moved", b"timer_moved", "timer_rescheduled", b"timer_rescheduled", "timer_started", b"timer_started", "update_completed", b"update_completed", "update_received", b"update_received"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "child_cancelled", b"child_cancelled", "child_completed", b"child_completed", "child_failed", b"child_failed", "child_scheduled", b"child_scheduled", "child_started", b"child_started", "kind", b"kind", "patch_marked", b"patch_marked", "run_cancelled", b"run_cancelled", "run_completed", b"run_completed", "run_continued", b"run_continued", "run_failed", b"run_failed", "run_paused", b"run_paused", "run_reset", b"run_reset", "run_resumed", b"run_resumed", "run_started", b"run_started", "run_terminated", b"run_terminated", "run_timed_out", b"run_timed_out", "signal_delivered", b"signal_delivered", "signal_received", b"signal_received", "signal_sent", b"signal_sent", "state_published", b"state_published", "task_attempt_failed", b"task_attempt_failed", "task_cancel_requested", b"task_cancel_requested", "task_cancelled", b"task_cancelled", "task_completed", b"task_completed", "task_dispatched", b"task_dispatched", "task_failed", b"task_failed", "task_progressed", b"task_progressed", "task_retry_due", b"task_retry_due", "task_scheduled", b"task_scheduled", "task_started", b"task_started", "time_ms", b"time_ms", "timer_cancelled", b"timer_cancelled", "timer_fired", b"timer_fired", "timer_moved", b"timer_moved", "timer_rescheduled", b"timer_rescheduled", "timer_started", b"timer_started", "update_completed", b"update_completed", "update_received", b"update_received"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "task_completed", "task_failed", "timer_fired", "signal_received", "child_completed", "child_failed", "child_started", "cancel_requested", "update_received", "signal_delivered", "run_paused", "run_resumed", "timer_rescheduled", "task_cancel_requested", "task_scheduled", "task_cancelled", "timer_started", "timer_cancelled", "run_completed", "run_failed", "child_scheduled", "child_cancelled", "signal_sent", "state_published", "update_completed", "patch_marked", "timer_moved", "run_cancelled", "run_timed_out", "run_continued", "run_terminated", "task_started", "task_attempt_failed", "task_dispatched", "task_retry_due", "task_progressed"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["run_started", "task_completed", "task_failed", "timer_fired", "signal_received", "child_completed", "child_failed", "child_started", "cancel_requested", "update_received", "signal_delivered", "run_paused", "run_resumed", "timer_rescheduled", "task_cancel_requested", "task_scheduled", "task_cancelled", "timer_started", "timer_cancelled", "run_completed", "run_failed", "child_scheduled", "child_cancelled", "signal_sent", "state_published", "update_completed", "patch_marked", "timer_moved", "run_cancelled", "run_timed_out", "run_continued", "run_terminated", "task_started", "task_attempt_failed", "task_dispatched", "task_retry_due", "task_progressed", "run_reset"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -1453,3 +1459,33 @@ class TaskProgressed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskProgressed: _TypeAlias = TaskProgressed  # noqa: Y015
+
+@_typing.final
+class RunReset(_message.Message):
+    """A run goes on from an event of another; open tasks begin anew."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_RUN_ID_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    from_run_id: _builtins.str
+    """The run whose history is kept."""
+    length: _builtins.int
+    """Events of it that are kept."""
+    reason: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        from_run_id: _builtins.str = ...,
+        length: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_run_id", b"from_run_id", "length", b"length", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunReset: _TypeAlias = RunReset  # noqa: Y015

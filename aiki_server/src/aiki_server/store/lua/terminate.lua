@@ -4,7 +4,7 @@
 -- KEYS[5]   timers  zset   KEYS[6]  tasks  hash   KEYS[7]  index of open runs  zset
 -- KEYS[8]   index of terminated runs  zset   KEYS[9]  closed runs by time  zset   KEYS[10]  outbox  stream
 -- KEYS[11]  index of stalled runs  zset
--- ARGV[1]   run id   [2]  the incarnation that KEYS[4] is of   [3]  now_ms   [4]  event   [5]  the run that goes on, or ''
+-- ARGV[1]   run id   [2]  the incarnation that KEYS[4] is of   [3]  now_ms   [4]  event
 -- Returns   {'ok', waiters, {address, epoch, nonce, incarnation, …} of cancelled leases, 1 if the outbox has more,
 --           epoch and nonce of the lease that this ended}
 --           {'holder', incarnation}: call again with that one   {'state', the state it is closed in}   {'none'}
@@ -12,6 +12,7 @@
 --@ states
 --@ tasks
 --@ close
+--@ finish
 local run = redis.call('HMGET', KEYS[1], 'state', 'holder', 'epoch', 'nonce', 'waiters')
 if not run[1] then
   return {'none'}
@@ -22,17 +23,7 @@ end
 if run[2] ~= ARGV[2] then
   return {'holder', run[2]}
 end
-local ending = ARGV[5] == '' and 'terminated' or 'continued'
-redis.call('RPUSH', KEYS[2], ARGV[4])
 local keys = {open = KEYS[7], closed_as = KEYS[8], closed = KEYS[9], tasks = KEYS[6], timers = KEYS[5], ready = KEYS[3],
-  outbox = KEYS[10]}
-redis.call('ZREM', KEYS[11], ARGV[1])
-local cancelled, moved = close_run(keys, KEYS[1], ARGV[1], ending, ARGV[4], ARGV[3])
-redis.call('HSET', KEYS[1], 'state', ending, 'holder', '', 'nonce', '', 'mark', '', 'number', 0, 'answer', '')
-redis.call('HINCRBY', KEYS[1], 'epoch', 1)
-redis.call('HDEL', KEYS[1], 'paused', 'paused_ms')
-if ARGV[5] ~= '' then
-  redis.call('HSET', KEYS[1], 'next', ARGV[5])
-end
-redis.call('SREM', KEYS[4], 'r|' .. ARGV[1])
+  outbox = KEYS[10], stalled = KEYS[11]}
+local cancelled, moved = finish_run(keys, KEYS[1], KEYS[2], KEYS[4], ARGV[1], ARGV[4], '', ARGV[3])
 return {'ok', run[5] or '', cancelled, moved, tonumber(run[3]), run[4]}
