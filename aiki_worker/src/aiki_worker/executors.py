@@ -15,11 +15,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 from aiki_task.context import TaskContext, enter
-from aiki_task.errors import PayloadError
+from aiki_task.errors import DeferredOutcome, PayloadError
 from aiki_task.failures import FailureInfo, from_exception
 from aiki_task.payloads import Payload
+from aiki_task.pulse import Pulse
 from aiki_task.records import record
 from aiki_task.task import Task
+from aiki_worker.progress import Progress
 
 
 @record
@@ -39,7 +41,14 @@ class Raised:
     duration_ms: int
 
 
-Outcome = Returned | Raised
+@record
+class Deferred:
+    """The attempt is over; somebody gives its outcome later."""
+
+    duration_ms: int
+
+
+Outcome = Returned | Raised | Deferred
 
 CLOSE_SECONDS_MAX: Final = 2.0
 LIMITS_MAX: Final = 1000
@@ -82,19 +91,21 @@ class Attempt:
         self._owner = owner
         self._done = done
         self.begun = time.monotonic()
-        self._timed_out = False
+        self._timed_out: TimeoutError | None = None
         self._future: asyncio.Task[None] | None = None
 
     def cancel(self) -> None:
         """Stop it, as far as it can be stopped; `done` is not called any more."""
         self.is_over = True
+        self.context.pulse.cancelled = True
         self._stop()
 
-    def time_out(self) -> None:
+    def time_out(self, error: TimeoutError | None = None) -> None:
         """Its time is up. An async attempt may clean up before it says so; a thread is not waited for."""
-        self._timed_out = True
+        self._timed_out = error or AttemptTimeoutError(self.task.name, self.timeout_s or 0.0)
+        self.context.pulse.cancelled = True
         if self._future is None:
-            self.finish(self.raised(self._timeout_error()))
+            self.finish(self.raised(self._timed_out))
         else:
             self._stop()
 
@@ -115,6 +126,8 @@ class Attempt:
             args, kwargs = self.task.arguments.decode(payload)
             value = self.task.function(*args, **kwargs)
             return Returned(self.task.result.encode(value), self._elapsed_ms())
+        except DeferredOutcome:
+            return Deferred(self._elapsed_ms())
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever user code raises is its outcome
             return self.raised(error)
 
@@ -134,10 +147,12 @@ class Attempt:
             args, kwargs = self.task.arguments.decode(payload)
             value = await self.task.function(*args, **kwargs)
             return Returned(self.task.result.encode(value), self._elapsed_ms())
+        except DeferredOutcome:
+            return Deferred(self._elapsed_ms())
         except asyncio.CancelledError as error:
             if self.is_over:
                 raise
-            return self.raised(self._timeout_error() if self._timed_out else error)
+            return self.raised(self._timed_out or error)
         except (Exception, SystemExit) as error:  # noqa: BLE001  whatever user code raises is its outcome
             return self.raised(error)
 
@@ -149,8 +164,12 @@ class Attempt:
     def _elapsed_ms(self) -> int:
         return int((time.monotonic() - self.begun) * 1000)
 
-    def _timeout_error(self) -> AttemptTimeoutError:
-        return AttemptTimeoutError(self.task.name, self.timeout_s or 0.0)
+
+class SilentAttemptError(TimeoutError):
+    """An attempt sent no heartbeat for too long."""
+
+    def __init__(self, task: str, seconds: float) -> None:
+        super().__init__(f"an attempt of task {task!r} sent no heartbeat for {seconds:g} s")
 
 
 class _Limit:
@@ -215,10 +234,13 @@ class Executors:
         context: TaskContext,
         timeout_s: float | None,
         done: Callable[[Attempt, Outcome], None],
+        heartbeat_s: float | None = None,
     ) -> Attempt:
         """Start an attempt; *done* is called once, on the main loop, unless it is cancelled before."""
         attempt = Attempt(self, task, context, timeout_s, done)
         self._attempts.add(attempt)
+        if heartbeat_s is not None:
+            self._listen(attempt, heartbeat_s)
         if timeout_s is not None:
             self._limit(timeout_s).add(attempt)
         if task.is_async:
@@ -229,6 +251,12 @@ class Executors:
             work = self._threads.submit(contextvars.copy_context().run, attempt.run_sync, payload)
             work.add_done_callback(lambda future: self._returned(attempt, future))
         return attempt
+
+    def follow(
+        self, task: Task[..., Any], pulse: Pulse, tell: Callable[[Payload], None], slowest_s: float
+    ) -> None:
+        """Have *tell* called on the main loop with new checkpoints of an attempt that is about to start."""
+        pulse.connect(Progress(self._loop, pulse, tell, slowest_s).beaten, is_async=task.is_async)
 
     def ended(self, attempt: Attempt) -> None:
         """The code of *attempt* is over: its slot is free."""
@@ -248,6 +276,17 @@ class Executors:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if futures:
             await asyncio.wait(futures, timeout=CLOSE_SECONDS_MAX)
+
+    def _listen(self, attempt: Attempt, seconds: float) -> None:
+        """Give an attempt up when it has been silent for *seconds*."""
+        if attempt.is_over or attempt not in self._attempts:
+            return
+        # The loop's clock is the monotonic one.
+        due = attempt.context.pulse.beaten_at + seconds
+        if due <= self._loop.time():
+            attempt.time_out(SilentAttemptError(attempt.task.name, seconds))
+        else:
+            self._loop.call_at(due, self._listen, attempt, seconds)
 
     def _limit(self, timeout_s: float) -> _Limit:
         limit = self._limits.get(timeout_s)

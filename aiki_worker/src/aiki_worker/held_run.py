@@ -10,11 +10,14 @@ import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NoReturn, Protocol
 
 from aiki_task.context import TaskContext
 from aiki_task.durations import to_ms
 from aiki_task.failures import FailureInfo, from_exception
+from aiki_task.payloads import Payload
+from aiki_task.pulse import Pulse
 from aiki_task.task import Task
 from aiki_worker import wire
 from aiki_worker.clock import StoreClock
@@ -28,6 +31,9 @@ from aiki_workflow.errors import DivergedError, WorkflowBugError
 
 HISTORY_EVENTS_MAX: Final = 50_000
 """A run whose history would become longer is parked."""
+
+PROGRESS_SECONDS_MAX: Final = 30.0
+"""How long what an attempt tells may wait until it is recorded."""
 
 log = logging.getLogger(__name__)
 
@@ -248,6 +254,7 @@ class HeldRun:
             deadline_ms=self.memory.deadlines_ms.get(address, 0),
             attempts_made=self.memory.failed.get(address, 0),
             workflow_id=self.grant.workflow_id,
+            checkpoint=task.checkpoint,
         )
         note = events.TaskDispatched(at=self._host.clock.now_ms(), address=address, queue=queue)
         self.ledger.record_note(Dispatch(note, spec))
@@ -257,18 +264,33 @@ class HeldRun:
         now_ms = host.clock.now_ms()
         deadline_ms = self.memory.deadlines_ms.get(address, 0)
         timeout_s = attempt_seconds(task.call.options.timeout, deadline_ms, now_ms)
+        pulse = Pulse(task.checkpoint)
         context = TaskContext(
             run_id=self.lease.run_id,
             workflow_id=self.grant.workflow_id,
             address=address,
             attempt=self.memory.failed.get(address, 0) + 1,
             deadline_ms=None if timeout_s is None else now_ms + round(timeout_s * 1000),
+            pulse=pulse,
         )
         self.ledger.started(address)
         handler = host.handler(task.call.name)
-        attempt = host.executors.start(handler, task.input, context, timeout_s, self._over)
+        host.executors.follow(handler, pulse, partial(self._tell_progress, pulse, task), PROGRESS_SECONDS_MAX)
+        heartbeat = task.call.options.heartbeat_timeout
+        heartbeat_s = None if heartbeat is None else heartbeat.total_seconds()
+        attempt = host.executors.start(handler, task.input, context, timeout_s, self._over, heartbeat_s)
         self._attempts[address] = attempt
         host.attempt_started(self, address, attempt)
+
+    def _tell_progress(self, pulse: Pulse, task: OpenTask, checkpoint: Payload) -> None:
+        attempt = self._attempts.get(task.address)
+        if attempt is not None and attempt.context.pulse is pulse:
+            task.checkpoint = checkpoint
+            self.ledger.record_note(
+                events.TaskProgressed(
+                    at=self._host.clock.now_ms(), address=task.address, checkpoint=checkpoint
+                )
+            )
 
     def _over(self, attempt: Attempt, outcome: Outcome) -> None:
         self._host.attempt_over(self, attempt, outcome)
@@ -298,6 +320,7 @@ class HeldRun:
                 duration_ms=outcome.duration_ms,
                 worker=self._host.identity,
             )
+        assert isinstance(outcome, Raised), "a task that runs beside its run gives its outcome itself"
         due_ms = self._retry_at_ms(address, attempt, outcome, now_ms)
         if due_ms is None:
             self._forget(address)
@@ -305,6 +328,7 @@ class HeldRun:
                 at=now_ms, address=address, failure=outcome.failure, worker=self._host.identity
             )
         self.memory.failed[address] = number
+        self._keep_progress(address, attempt)
         self.ledger.record_note(
             events.TaskAttemptFailed(
                 at=now_ms,
@@ -316,6 +340,15 @@ class HeldRun:
             )
         )
         return None
+
+    def _keep_progress(self, address: str, attempt: Attempt) -> None:
+        """Record what the attempt told and nobody took yet: the next one goes on from there."""
+        task = self.engine.open_tasks.get(address)
+        left = attempt.context.pulse.take()
+        if task is not None and left is not None:
+            task.checkpoint = left
+            note = events.TaskProgressed(at=self._host.clock.now_ms(), address=address, checkpoint=left)
+            self.ledger.record_note(note)
 
     def _retry_at_ms(self, address: str, attempt: Attempt, outcome: Raised, now_ms: int) -> int | None:
         task = self.engine.open_tasks.get(address)

@@ -86,7 +86,10 @@ class CommitResult:
 
 @keyword_record
 class TaskAssignment:
-    """A remote task to run. `deadline_ms` 0: none; `timeout_s` None: without limit."""
+    """A remote task to run. `deadline_ms` 0: none; `timeout_s` and `heartbeat_s` None: without limit.
+
+    `checkpoint` is what an earlier attempt left; `completion_token` completes this one from elsewhere.
+    """
 
     lease: Lease
     task: str
@@ -95,6 +98,9 @@ class TaskAssignment:
     deadline_ms: int
     workflow_id: str
     attempt: int
+    heartbeat_s: float | None = None
+    checkpoint: Payload | None = None
+    completion_token: str = ""
 
 
 @record
@@ -159,12 +165,16 @@ Inbound = (
 
 @keyword_record
 class TaskReport:
-    """A remote attempt is over, with an output or a failure; a `final` failure is not retried."""
+    """A remote attempt is over, with an output or a failure; a `final` failure is not retried.
+
+    Without an outcome somebody gives that later. `retry_after_s` overrules the delay of the retry policy.
+    """
 
     lease: Lease
-    outcome: Payload | FailureInfo
+    outcome: Payload | FailureInfo | None
     final: bool
     duration_ms: int
+    retry_after_s: float | None = None
 
 
 __all__ = [

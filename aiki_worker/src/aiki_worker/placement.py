@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
+from aiki_task.errors import RetryAfter
 from aiki_task.task import TaskOptions
 
 
@@ -20,6 +21,7 @@ class Served:
         """Whether a worker that holds the run may run *task* itself, given a free slot."""
         return (
             not options.remote
+            and not options.deferred
             and task in self.tasks
             and (options.queue is None or options.queue in self.queues)
         )
@@ -50,5 +52,6 @@ def retry_at_ms(
     """
     if final or not options.retry.allows(attempts_made, error):
         return None
-    due_ms = now_ms + round(options.retry.delay(attempts_made, random) / timedelta(milliseconds=1))
+    delay = error.delay if isinstance(error, RetryAfter) else options.retry.delay(attempts_made, random)
+    due_ms = now_ms + round(delay / timedelta(milliseconds=1))
     return None if deadline_ms and due_ms >= deadline_ms else due_ms

@@ -10,16 +10,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from aiki.v1 import worker_pb2
 from aiki_task.context import TaskContext
+from aiki_task.errors import RetryAfter
+from aiki_task.payloads import Payload
+from aiki_task.pulse import Pulse
 from aiki_task.task import Task
 from aiki_worker import wire
 from aiki_worker.clock import StoreClock
-from aiki_worker.executors import Attempt, Executors, Outcome, Returned, is_final
+from aiki_worker.executors import Attempt, Deferred, Executors, Outcome, Returned, is_final
 from aiki_worker.messages import Lease, TaskAssignment, TaskReport
 from aiki_worker.placement import attempt_seconds
+
+PROGRESS_SECONDS: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -108,38 +113,57 @@ class RemoteTasks:
 
     def _start(self, assigned: _Assigned) -> None:
         assignment = assigned.assignment
+        task = self._tasks[assignment.task]
         own = None if assignment.timeout_s is None else timedelta(seconds=assignment.timeout_s)
         now_ms = self._clock.now_ms()
         timeout_s = attempt_seconds(own, assignment.deadline_ms, now_ms)
+        pulse = Pulse(assignment.checkpoint)
         context = TaskContext(
             run_id=assignment.lease.run_id,
             workflow_id=assignment.workflow_id,
             address=assignment.lease.address,
             attempt=assignment.attempt,
             deadline_ms=None if timeout_s is None else now_ms + round(timeout_s * 1000),
+            completion_token=assignment.completion_token if task.options.deferred else "",
+            pulse=pulse,
         )
+
+        def tell(checkpoint: Payload) -> None:
+            if self._assigned.get(assignment.lease.thing) is assigned:
+                self._say(wire.progress_to_wire(assignment.lease, checkpoint))
 
         def over(attempt: Attempt, outcome: Outcome) -> None:
             self._over(assigned, attempt, outcome)
 
         self._say(wire.task_start_to_wire(assignment.lease))
-        task = self._tasks[assignment.task]
-        assigned.attempt = self._executors.start(task, assignment.input, context, timeout_s, over)
+        self._executors.follow(task, pulse, tell, PROGRESS_SECONDS)
+        assigned.attempt = self._executors.start(
+            task, assignment.input, context, timeout_s, over, assignment.heartbeat_s
+        )
 
     def _over(self, assigned: _Assigned, attempt: Attempt, outcome: Outcome) -> None:
         lease = assigned.assignment.lease
         if self._assigned.get(lease.thing) is not assigned:
             return
         del self._assigned[lease.thing]
-        if isinstance(outcome, Returned):
-            report = TaskReport(
-                lease=lease, outcome=outcome.output, final=True, duration_ms=outcome.duration_ms
-            )
-        else:
-            final = is_final(attempt.task, outcome.error)
-            # Subclasses count too, which the coordinator cannot know from names.
-            final = final or isinstance(outcome.error, attempt.task.options.retry.non_retryable)
-            report = TaskReport(
-                lease=lease, outcome=outcome.failure, final=final, duration_ms=outcome.duration_ms
-            )
-        self._say(wire.report_to_wire(report))
+        left = attempt.context.pulse.take()
+        if left is not None and not isinstance(outcome, Returned):
+            self._say(wire.progress_to_wire(lease, left))
+        self._say(wire.report_to_wire(_report(lease, attempt, outcome)))
+
+
+def _report(lease: Lease, attempt: Attempt, outcome: Outcome) -> TaskReport:
+    if isinstance(outcome, Returned):
+        return TaskReport(lease=lease, outcome=outcome.output, final=True, duration_ms=outcome.duration_ms)
+    if isinstance(outcome, Deferred):
+        return TaskReport(lease=lease, outcome=None, final=False, duration_ms=outcome.duration_ms)
+    error = outcome.error
+    # Subclasses count too, which the coordinator cannot know from names.
+    final = is_final(attempt.task, error) or isinstance(error, attempt.task.options.retry.non_retryable)
+    return TaskReport(
+        lease=lease,
+        outcome=outcome.failure,
+        final=final,
+        duration_ms=outcome.duration_ms,
+        retry_after_s=error.delay.total_seconds() if isinstance(error, RetryAfter) else None,
+    )

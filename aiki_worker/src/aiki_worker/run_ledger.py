@@ -41,6 +41,7 @@ class TaskSpec:
     deadline_ms: int
     attempts_made: int
     workflow_id: str
+    checkpoint: Payload | None = None
 
 
 @record

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]  ships them unmarked
@@ -70,17 +70,19 @@ def commit_to_wire(lease: common_pb2.Lease, commit: Commit) -> worker_pb2.Worker
 
 
 def spec_to_wire(spec: TaskSpec) -> history_pb2.TaskSpec:
-    timeout = spec.options.timeout
     return history_pb2.TaskSpec(
         address=spec.address,
         task=spec.task,
         input=payload_to_wire(spec.input),
         queue=spec.queue,
         retry=retry_to_wire(spec.options.retry),
-        attempt_timeout=None if timeout is None else _duration(timeout),
+        attempt_timeout=_optional_duration(spec.options.timeout),
         deadline_ms=spec.deadline_ms,
         attempts_made=spec.attempts_made,
         workflow_id=spec.workflow_id,
+        queue_timeout=_optional_duration(spec.options.queue_timeout),
+        heartbeat_timeout=_optional_duration(spec.options.heartbeat_timeout),
+        checkpoint=None if spec.checkpoint is None else payload_to_wire(spec.checkpoint),
     )
 
 
@@ -112,11 +114,21 @@ def report_to_wire(report: messages.TaskReport) -> worker_pb2.WorkerMessage:
     wire = worker_pb2.TaskReport(
         lease=lease_to_wire(report.lease), final=report.final, duration_ms=report.duration_ms
     )
-    if isinstance(report.outcome, Payload):
-        wire.output.CopyFrom(payload_to_wire(report.outcome))
-    else:
-        wire.failure.CopyFrom(failure_to_wire(report.outcome))
+    match report.outcome:
+        case None:
+            wire.deferred = True
+        case Payload():
+            wire.output.CopyFrom(payload_to_wire(report.outcome))
+        case FailureInfo():
+            wire.failure.CopyFrom(failure_to_wire(report.outcome))
+    if report.retry_after_s is not None:
+        wire.retry_after.CopyFrom(_duration(timedelta(seconds=report.retry_after_s)))
     return worker_pb2.WorkerMessage(task_report=wire)
+
+
+def progress_to_wire(lease: Lease, checkpoint: Payload) -> worker_pb2.WorkerMessage:
+    progress = worker_pb2.TaskProgress(lease=lease_to_wire(lease), checkpoint=payload_to_wire(checkpoint))
+    return worker_pb2.WorkerMessage(task_progress=progress)
 
 
 def inbound_from_wire(message: worker_pb2.CoordinatorMessage) -> messages.Inbound | None:
@@ -200,15 +212,17 @@ def query_result_to_wire(query_id: str, outcome: Payload | FailureInfo) -> worke
 
 def _assignment(assignment: worker_pb2.TaskAssignment) -> messages.TaskAssignment:
     spec = assignment.spec
-    limited = spec.HasField("attempt_timeout")
     return messages.TaskAssignment(
         lease=lease_from_wire(assignment.lease),
         task=spec.task,
         input=payload_from_wire(spec.input),
-        timeout_s=spec.attempt_timeout.ToTimedelta().total_seconds() if limited else None,
+        timeout_s=_seconds(spec, "attempt_timeout"),
         deadline_ms=spec.deadline_ms,
         workflow_id=spec.workflow_id,
         attempt=assignment.attempt,
+        heartbeat_s=_seconds(spec, "heartbeat_timeout"),
+        checkpoint=payload_from_wire(spec.checkpoint) if spec.HasField("checkpoint") else None,
+        completion_token=assignment.completion_token,
     )
 
 
@@ -227,6 +241,19 @@ def frames(
         size += message_bytes
     if frame:
         yield worker_pb2.SessionRequest(messages=frame)
+
+
+def _seconds(
+    spec: history_pb2.TaskSpec, name: Literal["attempt_timeout", "heartbeat_timeout"]
+) -> float | None:
+    if not spec.HasField(name):
+        return None
+    duration: duration_pb2.Duration = getattr(spec, name)
+    return duration.ToTimedelta().total_seconds()
+
+
+def _optional_duration(value: timedelta | None) -> duration_pb2.Duration | None:
+    return None if value is None else _duration(value)
 
 
 def _duration(value: timedelta) -> duration_pb2.Duration:

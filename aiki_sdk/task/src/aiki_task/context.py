@@ -127,8 +127,9 @@ def complete_later() -> NoReturn:
 
     Raises:
         NotInRunError: no worker runs the task.
+        DefinitionError: the task is not defined with `deferred=True`.
     """
-    _ = current_task()
+    _ = current_task().token
     raise DeferredOutcome
 
 

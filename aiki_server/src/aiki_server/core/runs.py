@@ -70,6 +70,7 @@ class TaskState(StrEnum):
 
     READY = "ready"
     LEASED = "leased"
+    DEFERRED = "deferred"
     BACKOFF = "backoff"
     DONE = "done"
     CANCELLED = "cancelled"
@@ -200,7 +201,10 @@ class NotReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatchedTask:
-    """A remote task to queue. `handler` is `t:NAME`, `spec` a serialized TaskSpec; deadline 0: none."""
+    """A remote task to queue. `handler` is `t:NAME`, `spec` a serialized TaskSpec.
+
+    `queue_ms` is the longest it may wait there; that and the deadline may be 0: none.
+    """
 
     address: str
     handler: str
@@ -208,6 +212,7 @@ class DispatchedTask:
     spec: bytes
     attempts_made: int = 0
     deadline_ms: int = 0
+    queue_ms: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -434,12 +439,29 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A lease of a remote task; `attempt` counts from 1."""
+    """A lease of a remote task; `attempt` counts from 1, `checkpoint` is a serialized Payload or empty."""
 
     token: LeaseToken
     spec: bytes
     attempt: int
     deadline_ms: int
+    checkpoint: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A deferred attempt was not completed in time; `attempt` counts from 1."""
+
+    token: LeaseToken
+    spec: bytes
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Somebody completes the task later, until `until_ms`; 0: without limit."""
+
+    until_ms: int
 
 
 @dataclass(frozen=True, slots=True)

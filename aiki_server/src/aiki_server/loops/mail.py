@@ -22,9 +22,21 @@ def event_of(timer: DueTimer, now_ms: int) -> bytes:
         case TimerKind.WAKE:
             return b""
         case TimerKind.TASK:
-            event.task_failed.address = timer.address
-            failure = event.task_failed.failure
-            failure.kind = common_pb2.FAILURE_KIND_TIMEOUT
-            failure.type = "TimeoutError"
-            failure.message = "the task was not over within its total timeout"
+            _timed_out(event, timer.address, "the task was not over within its total timeout")
     return event.SerializeToString()
+
+
+def queue_event_of(timer: DueTimer, now_ms: int) -> bytes:
+    """What the run is told when a remote task has waited too long in its queue; empty for other timers."""
+    if timer.kind is not TimerKind.TASK:
+        return b""
+    event = history_pb2.Event(time_ms=now_ms)
+    _timed_out(event, timer.address, "no worker took the task from its queue within its queue timeout")
+    return event.SerializeToString()
+
+
+def _timed_out(event: history_pb2.Event, address: str, message: str) -> None:
+    event.task_failed.address = address
+    failure = event.task_failed.failure
+    failure.kind = common_pb2.FAILURE_KIND_TIMEOUT
+    failure.type, failure.message = "TimeoutError", message

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 
 import structlog
 
-from aiki_server.core.runs import DueTimer
-from aiki_server.loops.mail import event_of
+from aiki_server.core.runs import DueTimer, Expired, Fired
+from aiki_server.loops.mail import event_of, queue_event_of
 from aiki_server.loops.membership import Membership
 from aiki_server.rpc.hub import Hub
+from aiki_server.rpc.outcomes import Outcomes
 from aiki_server.store.errors import StoreError
 
 SWEEP_SECONDS = 2.0
@@ -27,6 +28,7 @@ class Timers:
         self._hub = hub
         self._stores = hub.stores
         self._membership = membership
+        self._outcomes = Outcomes(hub)
         self._armed: dict[tuple[str, str, str], tuple[int, asyncio.TimerHandle]] = {}
 
     async def run(self) -> None:
@@ -86,5 +88,11 @@ class Timers:
             self._armed[key] = (timer.due_ms, later)
             return
         self._armed.pop(key, None)
-        fired = self._stores.timers.fire(timer, event_of(timer, now_ms))
-        self._hub.when_done(fired, self._hub.attend_fired)
+        fired = self._stores.timers.fire(timer, event_of(timer, now_ms), queue_event_of(timer, now_ms))
+        self._hub.when_done(fired, self._fired)
+
+    def _fired(self, fired: Fired | Expired | None) -> None:
+        if isinstance(fired, Expired):
+            self._outcomes.expired(fired)
+        else:
+            self._hub.attend_fired(fired)

@@ -124,4 +124,5 @@ def _dispatched(spec: history_pb2.TaskSpec) -> DispatchedTask:
         spec=spec.SerializeToString(),
         attempts_made=spec.attempts_made,
         deadline_ms=spec.deadline_ms,
+        queue_ms=spec.queue_timeout.ToMilliseconds(),
     )

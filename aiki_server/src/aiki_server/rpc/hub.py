@@ -32,6 +32,7 @@ from aiki_server.core.runs import (
 )
 from aiki_server.rpc.questions import Questions
 from aiki_server.rpc.session import Session, lease_to_wire
+from aiki_server.rpc.tokens import completion_token
 from aiki_server.rpc.waiters import Waiters
 from aiki_server.store import Stores
 from aiki_server.store.errors import StoreError
@@ -314,8 +315,13 @@ class Hub:
             self.released(self.stores.tasks.release(token=answer.token, incarnation=session.incarnation))
             return
         spec = history_pb2.TaskSpec.FromString(answer.spec)
+        if answer.checkpoint:
+            spec.checkpoint.CopyFrom(common_pb2.Payload.FromString(answer.checkpoint))
         session.assigned[answer.token.run_id, answer.token.address] = (spec, answer.attempt)
         assignment = worker_pb2.TaskAssignment(
-            lease=lease_to_wire(answer.token), spec=spec, attempt=answer.attempt
+            lease=lease_to_wire(answer.token),
+            spec=spec,
+            attempt=answer.attempt,
+            completion_token=completion_token(answer.token),
         )
         session.send(worker_pb2.CoordinatorMessage(task_assignment=assignment))

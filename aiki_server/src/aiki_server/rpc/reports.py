@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import random
 from functools import partial
 
 import grpc
 
 from aiki.v1 import history_pb2, worker_pb2
 from aiki_server.core import ids
-from aiki_server.core.retry import next_delay_ms
-from aiki_server.core.runs import Completed, Fenced, LeaseToken, Retrying
+from aiki_server.core.runs import Completed, Deferred, Fenced, LeaseToken, Retrying
 from aiki_server.rpc.hub import Hub
+from aiki_server.rpc.outcomes import Outcomes
 from aiki_server.rpc.session import Session, lease_from_wire
 from aiki_server.rpc.status import status
 
@@ -22,6 +21,7 @@ class Reports:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._stores = hub.stores
+        self._outcomes = Outcomes(hub)
 
     def take(self, session: Session, report: worker_pb2.TaskReport) -> None:
         """Record an outcome, or have the task tried again."""
@@ -53,53 +53,59 @@ class Reports:
         spec: history_pb2.TaskSpec,
         attempt: int,
     ) -> None:
-        due_ms = None
-        if report.HasField("failure") and not report.final:
-            due_ms = self._retry_at_ms(spec, attempt, report.failure.type)
-        if due_ms is None:
-            event = self._event(session, report, attempt)
-            done = self._stores.tasks.complete(
-                token=token, incarnation=session.incarnation, event=event.SerializeToString()
+        if report.deferred:
+            deferred = self._stores.tasks.defer(
+                token=token,
+                incarnation=session.incarnation,
+                until_ms=self._until_ms(spec, report.duration_ms),
             )
-            self._hub.when_done(done, partial(self._answer, session, report))
-        else:
-            failure = report.failure.SerializeToString()
-            retry = self._stores.tasks.retry(
-                token=token, incarnation=session.incarnation, due_ms=due_ms, failure=failure
-            )
-            self._hub.when_done(retry, partial(self._answer, session, report))
-
-    def _retry_at_ms(self, spec: history_pb2.TaskSpec, attempt: int, error_type: str) -> int | None:
-        delay_ms = next_delay_ms(spec.retry, attempt, error_type, random.random())
-        if delay_ms is None:
-            return None
-        due_ms = self._stores.clock.now_ms() + delay_ms
-        return None if 0 < spec.deadline_ms <= due_ms else due_ms
-
-    def _event(self, session: Session, report: worker_pb2.TaskReport, attempt: int) -> history_pb2.Event:
-        event = history_pb2.Event(time_ms=self._stores.clock.now_ms())
+            self._hub.when_done(deferred, partial(self._answer, session, report))
+            return
         if report.HasField("failure"):
-            failed = event.task_failed
-            failed.address, failed.worker = report.lease.address, session.hello.identity
-            failed.failure.CopyFrom(report.failure)
-            failed.failure.attempts = attempt
-        else:
-            completed = event.task_completed
-            completed.address, completed.worker = report.lease.address, session.hello.identity
-            completed.output.CopyFrom(report.output)
-            completed.attempt, completed.duration_ms = attempt, report.duration_ms
-        return event
+            failed = history_pb2.TaskFailed(
+                address=token.address, worker=session.hello.identity, failure=report.failure
+            )
+            after = report.retry_after.ToMilliseconds() if report.HasField("retry_after") else None
+            self._outcomes.failed(
+                token,
+                session.incarnation,
+                failed,
+                spec=spec,
+                attempt=attempt,
+                final=report.final,
+                retry_after_ms=after,
+                then=partial(self._answer, session, report),
+            )
+            return
+        event = history_pb2.Event(time_ms=self._stores.clock.now_ms())
+        completed = event.task_completed
+        completed.address, completed.worker = report.lease.address, session.hello.identity
+        completed.output.CopyFrom(report.output)
+        completed.attempt, completed.duration_ms = attempt, report.duration_ms
+        done = self._stores.tasks.complete(
+            token=token, incarnation=session.incarnation, event=event.SerializeToString()
+        )
+        self._hub.when_done(done, partial(self._answer, session, report))
+
+    def _until_ms(self, spec: history_pb2.TaskSpec, duration_ms: int) -> int:
+        """When an attempt that defers its outcome now, after *duration_ms*, is given up; 0: never."""
+        if not spec.HasField("attempt_timeout"):
+            return 0
+        return self._stores.clock.now_ms() - duration_ms + spec.attempt_timeout.ToMilliseconds()
 
     def _answer(
-        self, session: Session, report: worker_pb2.TaskReport, answer: Completed | Retrying | Fenced
+        self,
+        session: Session,
+        report: worker_pb2.TaskReport,
+        answer: Completed | Retrying | Deferred | Fenced,
     ) -> None:
         result = worker_pb2.TaskReportResult(lease=report.lease)
-        match answer:
-            case Completed():
-                self._hub.attend(answer.attention)
-            case Retrying():
-                self._hub.timers_changed(ids.partition_of_run(report.lease.run_id))
-            case Fenced():
-                message = f"the lease of task {report.lease.address} of run {report.lease.run_id} is over"
-                result.error.CopyFrom(status(grpc.StatusCode.ABORTED, "FENCED", message))
+        token = lease_from_wire(report.lease)
+        if isinstance(answer, Fenced):
+            message = f"the lease of task {report.lease.address} of run {report.lease.run_id} is over"
+            result.error.CopyFrom(status(grpc.StatusCode.ABORTED, "FENCED", message))
+        elif isinstance(answer, Deferred):
+            self._hub.timers_changed(ids.partition_of_run(token.run_id))
+        else:
+            self._outcomes.attend(token, answer)
         session.send(worker_pb2.CoordinatorMessage(task_report_result=result))

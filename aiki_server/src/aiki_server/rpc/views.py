@@ -16,6 +16,7 @@ PAGE: Final = 1000
 REMOTE_STATES: Final = {
     TaskState.READY: "queued",
     TaskState.LEASED: "running",
+    TaskState.DEFERRED: "deferred",
     TaskState.BACKOFF: "backoff",
 }
 FAILED: Final = frozenset({"run_failed", "run_cancelled", "run_timed_out"})

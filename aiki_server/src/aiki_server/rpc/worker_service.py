@@ -27,6 +27,7 @@ from aiki_server.core.runs import (
 from aiki_server.rpc.continuing import next_run_of
 from aiki_server.rpc.effects import effects_of
 from aiki_server.rpc.hub import Hub
+from aiki_server.rpc.lookups import PAYLOAD_BYTES_MAX
 from aiki_server.rpc.reports import Reports
 from aiki_server.rpc.session import Session as WorkerSession, lease_from_wire
 from aiki_server.rpc.status import refuse, refuse_store, status
@@ -206,12 +207,24 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             case "task_start":
                 token = lease_from_wire(message.task_start.lease)
                 self._hub.when_done(self._stores.tasks.start(token=token), lambda _: None)
+            case "task_progress":
+                self._progress(session, message.task_progress)
             case "drain":
                 session.draining = True
             case "query_result":
                 self._hub.questions.answered(message.query_result)
             case kind:
                 raise ValueError(f"not understood within a session (field {kind})")
+
+    def _progress(self, session: WorkerSession, progress: worker_pb2.TaskProgress) -> None:
+        if len(progress.checkpoint.data) > PAYLOAD_BYTES_MAX:
+            raise ValueError(f"a checkpoint takes {PAYLOAD_BYTES_MAX:,} bytes at most")
+        kept = self._stores.tasks.progress(
+            token=lease_from_wire(progress.lease),
+            incarnation=session.incarnation,
+            checkpoint=progress.checkpoint.SerializeToString(),
+        )
+        self._hub.when_done(kept, lambda _: None)
 
     def _renewed(self, session: WorkerSession, alive: bool) -> None:  # noqa: FBT001  the store's answer
         renewed = worker_pb2.Renewed(store_time_ms=self._stores.clock.now_ms())

@@ -12,6 +12,7 @@ import grpc
 from aiki.v1 import history_pb2, workflow_pb2, workflow_pb2_grpc
 from aiki_server.core import ids
 from aiki_server.core.runs import NotFound, RunRecord, RunState
+from aiki_server.rpc.completions import Completions
 from aiki_server.rpc.controls import Controls
 from aiki_server.rpc.effects import CLOSING
 from aiki_server.rpc.hub import Hub
@@ -40,6 +41,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         self._controls = Controls(hub)
         self._updates = Updates(hub, self._starts)
         self._resets = Resets(hub)
+        self._completions = Completions(hub)
 
     @answering
     async def StartRun(
@@ -144,6 +146,13 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
     ) -> workflow_pb2.ResetRunResponse:
         """A run that goes on from an event of another."""
         return workflow_pb2.ResetRunResponse(run_id=await self._resets.reset(request, context))
+
+    @answering
+    async def CompleteTask(
+        self, request: workflow_pb2.CompleteTaskRequest, context: Context
+    ) -> workflow_pb2.CompleteTaskResponse:
+        """End a task by the token of its attempt."""
+        return workflow_pb2.CompleteTaskResponse(run_id=await self._completions.complete(request, context))
 
     async def WatchRun(
         self, request: workflow_pb2.WatchRunRequest, context: Context

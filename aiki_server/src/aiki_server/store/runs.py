@@ -107,7 +107,8 @@ class RunStore:
             rest += (due_ms, keys.timer(kind, run_id, address))
         rest += [keys.timer(kind, run_id, address) for address, kind in effects.cancelled_timers]
         for task in effects.dispatches:
-            rest += (task.address, task.handler, task.queue, task.spec, task.attempts_made, task.deadline_ms)
+            rest += (task.address, task.handler, task.queue, task.spec, task.attempts_made)
+            rest += (task.deadline_ms, task.queue_ms)
         rest += effects.cancelled_tasks
         for field, answer in effects.fields:
             rest += (field, answer)

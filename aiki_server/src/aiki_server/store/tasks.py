@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiki_server.core.runs import (
     Completed,
+    Deferred,
     Fenced,
     LeaseToken,
     NotReady,
@@ -53,8 +54,8 @@ class TaskStore:
         def decode(reply: Reply) -> Taken | NotReady:
             if reply[0] != b"taken":
                 return NotReady()
-            _, epoch, spec, attempt, deadline_ms = reply
-            return Taken(LeaseToken(run_id, address, epoch, nonce), spec, attempt, deadline_ms)
+            _, epoch, spec, attempt, deadline_ms, checkpoint = reply
+            return Taken(LeaseToken(run_id, address, epoch, nonce), spec, attempt, deadline_ms, checkpoint)
 
         return self._flusher.submit(command, decode)
 
@@ -78,7 +79,10 @@ class TaskStore:
         return self._flusher.submit(command, bool)
 
     def complete(self, *, token: LeaseToken, incarnation: str, event: bytes) -> Future[Completed | Fenced]:
-        """End the task with a TaskCompleted or TaskFailed event, into its run's mailbox."""
+        """End the task with a TaskCompleted or TaskFailed event, into its run's mailbox.
+
+        Incarnation "" is for whoever has the token of an attempt, deferred or not; also in `retry`.
+        """
         run_id = token.run_id
         prefix = keys.tag_of(run_id)
         command = self._complete.command(
@@ -116,6 +120,27 @@ class TaskStore:
 
         return self._flusher.submit(command, decode)
 
+    def defer(self, *, token: LeaseToken, incarnation: str, until_ms: int) -> Future[Deferred | Fenced]:
+        """The attempt is over, and its outcome comes by its token until *until_ms*; 0: without limit."""
+        run_id, address = token.run_id, token.address
+        prefix = keys.tag_of(run_id)
+        command = script("defer_task").command(
+            (f"{prefix}tasks:{run_id}", f"{prefix}timers", f"{prefix}held:{incarnation}"),
+            (run_id, address, token.epoch, token.nonce, incarnation, until_ms, self._clock.now_ms()),
+        )
+
+        def decode(reply: Reply) -> Deferred | Fenced:
+            return replies.fenced(run_id, address, reply) if reply[0] == b"fenced" else Deferred(reply[1])
+
+        return self._flusher.submit(command, decode)
+
+    def progress(self, *, token: LeaseToken, incarnation: str, checkpoint: bytes) -> Future[bool]:
+        """Keep what an attempt told, for the next one; false when the lease is over."""
+        command = script("progress_task").command(
+            (keys.tasks(token.run_id),), (token.address, token.epoch, token.nonce, incarnation, checkpoint)
+        )
+        return self._flusher.submit(command, bool)
+
     def release(self, *, token: LeaseToken, incarnation: str) -> Future[Released | Fenced]:
         """Back to ready, no attempt used up. Also ends the bookkeeping of a lease that was cancelled."""
         run_id, address = token.run_id, token.address
@@ -126,6 +151,7 @@ class TaskStore:
                 f"{prefix}run:{run_id}",
                 f"{prefix}ready",
                 f"{prefix}held:{incarnation}",
+                f"{prefix}timers",
             ),
             (run_id, address, token.epoch, token.nonce, incarnation, self._clock.now_ms()),
         )

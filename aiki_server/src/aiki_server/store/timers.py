@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiki_server.core.runs import DueTimer, Fired, HeldTask, LeaseToken, TimerKind
+from aiki_server.core.runs import DueTimer, Expired, Fired, HeldTask, LeaseToken, TimerKind
 from aiki_server.store import keys, replies
 from aiki_server.store.scripts import script
 
@@ -37,11 +37,12 @@ class TimerStore:
         )
         return self._flusher.submit(command, _due)
 
-    def fire(self, timer: DueTimer, event: bytes) -> Future[Fired | None]:
+    def fire(self, timer: DueTimer, event: bytes, queue_event: bytes = b"") -> Future[Fired | Expired | None]:
         """None when it is gone, or not due (any more).
 
         `event` becomes mail of the run: TimerFired, TaskRetryDue, or, when a remote task is out of time
-        altogether, its TaskFailed (`loops.mail.event_of` makes them). Nothing when a backoff is over.
+        altogether, its TaskFailed; `queue_event` when it has waited too long in its queue (`loops.mail` makes them).
+        Nothing when a backoff is over.
         """
         run_id, address = timer.run_id, timer.address
         prefix = keys.tag_of(run_id)
@@ -53,12 +54,15 @@ class TimerStore:
                 f"{prefix}ready",
                 f"{prefix}tasks:{run_id}",
             ),
-            (timer.kind, run_id, address, self._clock.now_ms(), event),
+            (timer.kind, run_id, address, self._clock.now_ms(), event, queue_event),
         )
 
-        def decode(reply: Reply) -> Fired | None:
+        def decode(reply: Reply) -> Fired | Expired | None:
             if reply is None:
                 return None
+            if reply[0] == b"expired":
+                _, epoch, nonce, spec, attempt = reply
+                return Expired(LeaseToken(run_id, address, epoch, nonce.decode()), spec, attempt)
             if reply[0] == b"task":
                 return Fired(replies.task_attention(run_id, address, reply[1:]))
             return Fired(replies.attention(run_id, reply[1]), _cancelled(run_id, address, reply[2]))

@@ -758,8 +758,11 @@ class TaskAssignment(_message.Message):
     LEASE_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKEN_FIELD_NUMBER: _builtins.int
     attempt: _builtins.int
     """Which attempt this is, from 1."""
+    completion_token: _builtins.str
+    """What completes this attempt from elsewhere, should it defer its outcome; opaque."""
     @_builtins.property
     def lease(self) -> _common_pb2.Lease:
         """The lease; its address is the task's."""
@@ -774,10 +777,11 @@ class TaskAssignment(_message.Message):
         lease: _common_pb2.Lease | None = ...,
         spec: _history_pb2.TaskSpec | None = ...,
         attempt: _builtins.int = ...,
+        completion_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "lease", b"lease", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "completion_token", b"completion_token", "lease", b"lease", "spec", b"spec"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,7 +10,8 @@
 -- ARGV[10]  why it stalls   [11]  the namespace that KEYS[8] and KEYS[9] are of
 -- ARGV[12]  events   [13]  timers   [14]  cancelled timers   [15]  dispatches   [16]  cancelled tasks
 -- ARGV[17]  fields   [18]  children   [19]  effects elsewhere   [20]  parts of the next run, and then
---           these: event; due_ms, member; member; address, handler, queue, spec, attempts made, deadline_ms; address;
+--           these: event; due_ms, member; member; address, handler, queue, spec, attempts made, deadline_ms,
+--           the longest it may wait in its queue, ms; address;
 --           field, value; address, record; event; and of the next run its id, version, when it begins (0: at once)
 --           and the first events of its mailbox
 -- Returns   {'ok', length, events drained, 1 if mail is left, 1 if released, 1 if closed, waiters,
@@ -84,16 +85,16 @@ end
 for _ = 1, tonumber(ARGV[15]) do
   local address, deadline = ARGV[at], tonumber(ARGV[at + 5])
   if redis.call('HEXISTS', KEYS[7], 'task:' .. address) == 0 then
-    save_task(KEYS[7], address, {state = 'ready', handler = ARGV[at + 1], queue = ARGV[at + 2],
-      attempts = tonumber(ARGV[at + 4]), deadline = deadline, due = 0, epoch = 0, nonce = '', holder = '',
-      worker = '', started = 0, since = tonumber(now_ms)})
+    local task = {handler = ARGV[at + 1], queue = ARGV[at + 2], attempts = tonumber(ARGV[at + 4]), deadline = deadline,
+      epoch = 0, nonce = '', holder = '', worker = '', started = 0, queue_ms = tonumber(ARGV[at + 6])}
+    make_ready(KEYS[4], run_id, address, task, now_ms)
+    save_task(KEYS[7], address, task)
     redis.call('HSET', KEYS[7], 'spec:' .. address, ARGV[at + 3])
-    redis.call('ZADD', KEYS[4], now_ms, 't|' .. run_id .. '|' .. address)
-    if deadline > 0 then
-      redis.call('ZADD', KEYS[6], deadline, 'task|' .. run_id .. '|' .. address)
+    if deadline > 0 or task.queue_by > 0 then
+      arm_task(KEYS[6], run_id, address, task)
     end
   end
-  at = at + 6
+  at = at + 7
 end
 
 local keys = {open = KEYS[8], closed_as = KEYS[9], closed = KEYS[10], tasks = KEYS[7], timers = KEYS[6], ready = KEYS[4],

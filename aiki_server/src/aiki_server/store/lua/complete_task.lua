@@ -2,7 +2,7 @@
 -- complete_task: end a remote task with a result or a failure; it becomes mail of its run.
 -- KEYS[1]   tasks  hash   KEYS[2]  run  hash   KEYS[3]  mailbox  list   KEYS[4]  ready  zset
 -- KEYS[5]   held:INCARNATION  set   KEYS[6]  timers  zset
--- ARGV[1]   run id   [2]  address   [3]  epoch   [4]  nonce   [5]  incarnation
+-- ARGV[1]   run id   [2]  address   [3]  epoch   [4]  nonce   [5]  incarnation, or '' by token
 -- ARGV[6]   event TaskCompleted or TaskFailed   [7]  now_ms
 -- Returns   {'ok', attention}   {'fenced', epoch, nonce, holder}
 -- Compare-and-set on the task's state: a repeat by the lease that ended it gets the same answer. Allow-oom:

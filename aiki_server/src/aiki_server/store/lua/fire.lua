@@ -3,9 +3,11 @@
 -- KEYS[1]   timers  zset   KEYS[2]  run  hash   KEYS[3]  mailbox  list   KEYS[4]  ready  zset   KEYS[5]  tasks  hash
 -- ARGV[1]   kind: 'timer' or 'retry' (mail for the run), 'task' (the next deadline of a remote task), 'wake' (begin)
 -- ARGV[2]   run id   [3]  address   [4]  now_ms   [5]  event: for 'task' the failure when its total time is over
+-- ARGV[6]   the failure when it has waited too long in its queue
 -- Returns   nil: gone, or not due (any more)
 --           {'run', attention, cancelled lease: epoch, nonce, holder, or nothing}
 --           {'task', namespace, queue, handler}: the remote task is ready again
+--           {'expired', epoch, nonce, spec, attempt}: a deferred attempt is out of time, to be judged, or asked again
 -- The member is removed in the script of its effect, so firing twice is firing once. Allow-oom: what was accepted
 -- must be able to go on.
 --@ states
@@ -42,18 +44,21 @@ if ARGV[1] == 'task' then
     return nil
   end
   if task.deadline == 0 or task.deadline > now_ms then
-    if task.deadline > 0 then
-      redis.call('ZADD', KEYS[1], task.deadline, member)
-    else
-      redis.call('ZREM', KEYS[1], member)
+    if task.state == 'deferred' and task.attempt_by > 0 and task.attempt_by <= now_ms then
+      redis.call('ZADD', KEYS[1], now_ms + 5000, member)
+      return {'expired', task.epoch, task.nonce, redis.call('HGET', KEYS[5], 'spec:' .. address), task.attempts + 1}
     end
-    if task.state ~= 'backoff' then
-      return nil
+    local waited = task.state == 'ready' and task.queue_by > 0 and task.queue_by <= now_ms
+    if not waited then
+      local again = task.state == 'backoff' and task.due <= now_ms
+      if again then
+        make_ready(KEYS[4], run_id, address, task, now_ms)
+        save_task(KEYS[5], address, task)
+      end
+      arm_task(KEYS[1], run_id, address, task)
+      return again and {'task', redis.call('HGET', KEYS[2], 'namespace'), task.queue, task.handler} or nil
     end
-    task.state, task.due, task.since = 'ready', 0, now_ms
-    save_task(KEYS[5], address, task)
-    redis.call('ZADD', KEYS[4], now_ms, 't|' .. run_id .. '|' .. address)
-    return {'task', redis.call('HGET', KEYS[2], 'namespace'), task.queue, task.handler}
+    ARGV[5] = ARGV[6]
   end
   if task.state == 'leased' then
     cancelled = {task.epoch, task.nonce, task.holder}

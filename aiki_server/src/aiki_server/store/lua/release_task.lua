@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- release_task: end the lease of a remote task before its time; it is ready again.
 -- KEYS[1]   tasks  hash   KEYS[2]  run  hash   KEYS[3]  ready  zset   KEYS[4]  held:INCARNATION  set
+-- KEYS[5]   timers  zset
 -- ARGV[1]   run id   [2]  address   [3]  epoch   [4]  nonce   [5]  incarnation   [6]  now_ms
 -- Returns   {'released', namespace, queue, handler}   {'fenced', epoch, nonce, holder}: not held (any more)
 --@ tasks
@@ -10,8 +11,11 @@ forget_held(task, KEYS[4], ARGV[1], ARGV[2], ARGV[5])
 if not is_mine(task, ARGV[3], ARGV[4], ARGV[5]) then
   return fenced_task(task)
 end
-task.state, task.holder, task.worker, task.since = 'ready', '', '', tonumber(ARGV[6])
+task.holder, task.worker = '', ''
+make_ready(KEYS[3], ARGV[1], ARGV[2], task, ARGV[6])
 save_task(KEYS[1], ARGV[2], task)
 redis.call('SREM', KEYS[4], 't|' .. ARGV[1] .. '|' .. ARGV[2])
-redis.call('ZADD', KEYS[3], ARGV[6], 't|' .. ARGV[1] .. '|' .. ARGV[2])
+if task.queue_by > 0 then
+  arm_task(KEYS[5], ARGV[1], ARGV[2], task)
+end
 return {'released', redis.call('HGET', KEYS[2], 'namespace') or '', task.queue, task.handler}

@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- retry_task: an attempt failed, and is made again when its delay is over.
 -- KEYS[1]   tasks  hash   KEYS[2]  timers  zset   KEYS[3]  held:INCARNATION  set
--- ARGV[1]   run id   [2]  address   [3]  epoch   [4]  nonce   [5]  incarnation
+-- ARGV[1]   run id   [2]  address   [3]  epoch   [4]  nonce   [5]  incarnation, or '' by token
 -- ARGV[6]   due_ms   [7]  failure   [8]  now_ms
 -- Returns   {'ok', due_ms}   {'fenced', epoch, nonce, holder}
--- A task has one timer, at its earliest deadline. A repeat by the lease that failed gets the same answer.
+-- A repeat by the lease that failed gets the same answer.
 --@ tasks
 --@ mine
 local task = load_task(KEYS[1], ARGV[2])
@@ -23,6 +23,5 @@ task.retried, task.retry_due = lease, due
 save_task(KEYS[1], ARGV[2], task)
 redis.call('HSET', KEYS[1], 'failure:' .. ARGV[2], ARGV[7])
 redis.call('SREM', KEYS[3], 't|' .. ARGV[1] .. '|' .. ARGV[2])
-local first = task.deadline > 0 and math.min(due, task.deadline) or due
-redis.call('ZADD', KEYS[2], first, 'task|' .. ARGV[1] .. '|' .. ARGV[2])
+arm_task(KEYS[2], ARGV[1], ARGV[2], task)
 return {'ok', due}

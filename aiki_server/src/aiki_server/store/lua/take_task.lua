@@ -4,7 +4,7 @@
 -- KEYS[4]   held:INCARNATION  set   KEYS[5]  holders  zset
 -- ARGV[1]   run id   [2]  address   [3]  incarnation   [4]  nonce, new for each lease   [5]  worker, for people
 -- ARGV[6]   now_ms
--- Returns   {'no'} or {'taken', epoch, spec, attempt from 1, deadline_ms}
+-- Returns   {'no'} or {'taken', epoch, spec, attempt from 1, deadline_ms, checkpoint or ''}
 -- A nonce that is the current one is a repeat and gets the same answer while the lease is held. Losing a lease
 -- uses up no attempt. Allow-oom: what was accepted must be able to end.
 --@ states
@@ -31,4 +31,5 @@ else
   redis.call('SADD', KEYS[4], member)
   redis.call('ZADD', KEYS[5], 'NX', ARGV[6], ARGV[3])
 end
-return {'taken', task.epoch, redis.call('HGET', KEYS[1], 'spec:' .. ARGV[2]), task.attempts + 1, task.deadline}
+return {'taken', task.epoch, redis.call('HGET', KEYS[1], 'spec:' .. ARGV[2]), task.attempts + 1, task.deadline,
+  redis.call('HGET', KEYS[1], 'checkpoint:' .. ARGV[2]) or ''}

@@ -1,7 +1,8 @@
--- Is this the task's lease that is held now? A lease that is over leaves nothing in held:INCARNATION.
+-- Is this the task's lease that is held now? A lease that is over leaves nothing in held:INCARNATION. Incarnation ''
+-- stands for whoever has the token of an attempt.
 local function is_mine(task, epoch, nonce, incarnation)
-  return task and task.state == 'leased' and task.epoch == tonumber(epoch)
-    and task.nonce == nonce and task.holder == incarnation
+  return task and (task.state == 'leased' or incarnation == '' and task.state == 'deferred')
+    and task.epoch == tonumber(epoch) and task.nonce == nonce and (incarnation == '' or task.holder == incarnation)
 end
 
 local function forget_held(task, held_key, run_id, address, incarnation)
