@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from aiki.v1 import workflow_pb2
 from aiki_client import convert
+from aiki_client.completions import TaskCompletions
 from aiki_client.connection import Connection
 from aiki_client.errors import RunNotFoundError
 from aiki_client.event_wire import payload_to_wire
@@ -40,7 +41,7 @@ POLICIES: Final[Mapping[IdPolicy, workflow_pb2.WorkflowIdPolicy.ValueType]] = {
 }
 
 
-class Client:
+class Client(TaskCompletions):
     """A connection to the coordinators of one cluster, for one namespace.
 
     async with Client.connect("localhost:7700") as client:
