@@ -172,7 +172,7 @@ async def test_a_task_out_of_time_fails_wherever_it_is(store: Stores) -> None:
     store.clock.advance(61_000)
 
     fired = await store.timers.fire(timer, b"fired")
-    assert fired is not None
+    assert isinstance(fired, Fired)
     assert isinstance(fired.attention, Attention)
     assert fired.cancelled == HeldTask(lease, WORKER)
     assert await store.tasks.complete(token=lease, incarnation=WORKER, event=b"late") == Fenced(None, "")

@@ -7,6 +7,7 @@ from typing import Any
 from aiki_task import Failure, Retry, task
 from aiki_workflow import (
     ChildFailed,
+    Graph,
     HookInfo,
     Saga,
     SignalFailed,
@@ -258,3 +259,31 @@ class Cart:
     @update
     async def fails(self) -> None:
         raise Unlucky("as it always does")
+
+
+diamond = Graph("diamond")
+_start = diamond.input("start", int)
+_left = diamond.add(double, _start, name="left")
+_right = diamond.add(double, 10, name="right")
+_cheap = diamond.add(
+    note, "cheap", name="cheap", when=lambda results: results.get(_left, 0) < 5, after=[_left]
+)
+_child = diamond.add(child_doubles, _left, name="child", after=[_right])
+_last = diamond.add(note, "last", name="last", after=[_cheap, _child], join="any")
+
+
+@workflow
+async def runs_graph(start: int) -> list[int | str]:
+    """A graph with a condition, a child and a join."""
+    results = await diamond.run(start=start)
+    return [results.get(_cheap, "skipped"), results[_child], results[_last]]
+
+
+@workflow
+async def runs_failing_graph() -> str:
+    """A node that fails makes the run fail."""
+    graph = Graph("failing")
+    graph.add(child_doubles, 13)
+    graph.add(double, 1)
+    await graph.run()
+    return "never"

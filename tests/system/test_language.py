@@ -460,3 +460,21 @@ async def test_watching_a_run(client: Client) -> None:
 
     assert states[-1] is RunState.COMPLETED
     assert RunState.WAITING in states
+
+
+async def test_a_graph_runs_as_parallel_as_it_can(client: Client) -> None:
+    """Its nodes are the run's tasks and children; what its condition skips is not there."""
+    run = await client.start(flows.runs_graph, 3)
+
+    assert await run.result(timeout="20s") == ["skipped", 12, "last"]
+    kinds = await _kinds(run)
+    assert kinds[1:3] == ["TaskScheduled", "TaskScheduled"]
+    assert kinds.count("TaskScheduled") == 3
+
+
+async def test_a_graph_that_fails(client: Client) -> None:
+    """The failure names the node."""
+    run = await client.start(flows.runs_failing_graph)
+
+    with pytest.raises(RunFailedError, match="graph 'failing' failed: child_doubles"):
+        await run.result(timeout="20s")

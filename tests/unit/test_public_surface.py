@@ -13,7 +13,7 @@ SURFACES = {
         UnsupportedTypeError AttemptCancelled complete_later current_task heartbeat task
     """,
     "aiki_workflow": """
-        ChildFailed ChildRun CompensationFailed DivergedError HookInfo IdPolicy NotDurableError Query
+        ChildFailed ChildRun CompensationFailed DivergedError Graph GraphError GraphFailed HookInfo IdPolicy Node NodeState NotDurableError Query Results
         RemoteRun ReplayFilter Saga Signal SignalFailed TaskCancelledError Update UpdateRejected Workflow
         WorkflowBugError WorkflowOptions main now patched publish query random remote_run run_info
         should_continue signal sleep update uuid4 workflow
@@ -28,7 +28,7 @@ SURFACES = {
         WorkflowIdTaken
     """,
     "aiki_sdk": """
-        AikiError Blocking ChildFailed ChildRun Client Failure HookInfo IdPolicy Query Retry RetryAfter Run
+        AikiError Blocking ChildFailed ChildRun Client Failure Graph GraphFailed HookInfo IdPolicy Query Retry RetryAfter Run
         RunFailedError RunStalled RunState Saga Signal Task TaskCancelledError TaskContext TaskFailed Update
         UpdateRejected Workflow WorkflowIdTaken complete_later current_task errors heartbeat main now patched publish query random
         remote_run run run_info should_continue signal sleep task update uuid4 workflow

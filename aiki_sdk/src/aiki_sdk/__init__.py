@@ -22,6 +22,8 @@ from aiki_task import (
 from aiki_workflow import (
     ChildFailed,
     ChildRun,
+    Graph,
+    GraphFailed,
     HookInfo,
     IdPolicy,
     Query,
@@ -59,6 +61,8 @@ __all__ = [
     "ChildRun",
     "Client",
     "Failure",
+    "Graph",
+    "GraphFailed",
     "HookInfo",
     "IdPolicy",
     "Query",

@@ -60,6 +60,7 @@ from aiki_workflow.errors import (
     TaskCancelledError,
     UpdateRejected,
 )
+from aiki_workflow.graph import GraphError, GraphFailed
 from aiki_workflow.saga import CompensationFailed
 
 __all__ = [
@@ -75,6 +76,8 @@ __all__ = [
     "EmbeddedEngineStartError",
     "EventNotFoundError",
     "Failure",
+    "GraphError",
+    "GraphFailed",
     "InvalidArgumentError",
     "NoWorkerError",
     "NotDurableError",

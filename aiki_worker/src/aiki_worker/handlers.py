@@ -38,7 +38,7 @@ def load(names: Sequence[str]) -> Handlers:
         DuplicateHandlerError: two definitions have one name.
         NoHandlersError: there is nothing to serve.
     """
-    return collect([_import(name) for name in names])
+    return collect([import_module(name) for name in names])
 
 
 def collect(modules: Sequence[ModuleType], extra: Iterable[object] = ()) -> Handlers:
@@ -77,7 +77,12 @@ def build_id(modules: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _import(name: str) -> ModuleType:
+def import_module(name: str) -> ModuleType:
+    """Import an author's module.
+
+    Raises:
+        ModuleImportError: it cannot be imported.
+    """
     if name.startswith("."):
         raise ModuleImportError(name, ImportError("it is a path, or a relative name"))
     # As `python -m` does it: what is in this folder can be imported.

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
-import aiki_task
 from aiki_task import (
     DefinitionError,
     DurationError,

@@ -11,6 +11,7 @@ from aiki_workflow.errors import (
     UpdateRejected,
     WorkflowBugError,
 )
+from aiki_workflow.graph import Graph, GraphError, GraphFailed, Node, NodeState, Results
 from aiki_workflow.hooks import HookInfo
 from aiki_workflow.logs import ReplayFilter
 from aiki_workflow.messages import Query, Update, main, query, update
@@ -22,12 +23,18 @@ __all__ = [
     "ChildRun",
     "CompensationFailed",
     "DivergedError",
+    "Graph",
+    "GraphError",
+    "GraphFailed",
     "HookInfo",
     "IdPolicy",
+    "Node",
+    "NodeState",
     "NotDurableError",
     "Query",
     "RemoteRun",
     "ReplayFilter",
+    "Results",
     "Saga",
     "Signal",
     "SignalFailed",

@@ -1,0 +1,1 @@
+"""Commands that read authors' code rather than serve it."""
