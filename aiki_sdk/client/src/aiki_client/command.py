@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,6 +28,7 @@ from aiki_client.cli.program import FAILED, OK, STALLED
 from aiki_client.cli.steering import COMMANDS
 from aiki_client.cli.waits import waits_for
 from aiki_client.client import Client
+from aiki_client.history_file import save, saved_run
 from aiki_client.runs import Run
 from aiki_client.views import RunState, RunView
 from aiki_workflow.definition import IdPolicy
@@ -162,10 +164,12 @@ def list_(
 @run.command()
 @click.argument("id_", metavar="ID")
 @click.option("--follow", "-f", is_flag=True, help="Keep going until the run is closed.")
+@click.option("--save", "file", type=click.Path(path_type=Path), help="Write it to a file, for aiki replay.")
 @connected
 def history(
     id_: str,
     follow: bool,  # noqa: FBT001  a flag of the command line
+    file: Path | None,
     as_json: bool,  # noqa: FBT001  as above
     address: str | None,
     namespace: str | None,
@@ -174,6 +178,9 @@ def history(
 
     async def act(client: Client) -> int:
         found = await client.find(id_)
+        if file is not None:
+            save(await saved_run(found), file)
+            return OK
         to = console()
         async with aclosing(found.history(follow=follow)) as events:
             index = 0
