@@ -208,6 +208,16 @@ def test_harmless_edits_pass(changed: Workflow[[], list[int]]) -> None:
     assert result_of(changed, end)[:2] in ([2, 3], [3, 2], [3, 4])
 
 
+def test_a_recorded_outcome_waits_for_a_call_that_comes_later() -> None:
+    """It is not made again: the code was reordered, and its result is in the history."""
+    engine = make_engine(reordered)
+
+    engine.replay(_history_of(before, 2))
+
+    assert list(engine.open_tasks) == [address for address in engine.open_tasks if address.startswith("add/")]
+    assert len(engine.open_tasks) == 1
+
+
 @pytest.mark.parametrize(
     "changed", [inserted, other_input, other_branch, ends_early], ids=lambda flow: flow.function.__name__
 )

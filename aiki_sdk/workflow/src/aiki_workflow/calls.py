@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiki_task.durations import to_ms
-from aiki_task.failures import FailureInfo, to_exception
+from aiki_task.failures import to_exception
 from aiki_task.payloads import Payload
 from aiki_task.task import Task
 from aiki_workflow import events
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from aiki_workflow.engine import RunEngine, RunInfo
 
 WORKFLOW_ID_CHARACTERS_MAX = 200
+_Outcome = events.TaskCompleted | events.TaskFailed | events.ChildCompleted | events.ChildFailed
 
 
 @dataclass(slots=True)
@@ -51,13 +52,18 @@ class OpenChild:
 
 
 class Calls:
-    """Invariant: an address has a future here until its outcome is fed or it is cancelled."""
+    """Invariant: an address has a future here until its outcome is fed or it is cancelled.
+
+    Code that was changed may make a recorded call later than it did: the recorded outcome waits for it.
+    """
 
     def __init__(self, engine: RunEngine) -> None:
         self._engine = engine
         self.tasks: dict[str, OpenTask] = {}
         self.children: dict[str, OpenChild] = {}
         self._futures: dict[str, CallFuture] = {}
+        self._issued: set[str] = set()  # while the history is replayed
+        self._early: dict[str, _Outcome] = {}
 
     def schedule_task(
         self, task: Task[..., Any], args: Sequence[object], kwargs: Mapping[str, object]
@@ -73,6 +79,7 @@ class Calls:
         future = self._futures[address] = CallFuture(loop=engine.loop, address=address)
         self.tasks[address] = OpenTask(address, task, payload)
         engine.issue(events.TaskScheduled(engine.loop.now_ms, address, task.name, payload))
+        self._issue(address)
         return future
 
     def schedule_child(
@@ -106,6 +113,7 @@ class Calls:
             chain_timeout_ms=0 if options.chain_timeout is None else to_ms(options.chain_timeout),
         )
         engine.issue(command)
+        self._issue(address)
         return child, future
 
     def send_signal(self, workflow_id: str, name: str, value: Payload) -> CallFuture:
@@ -136,12 +144,16 @@ class Calls:
         task = self.tasks.pop(event.address, None)
         if task is not None:
             self._resolve(event.address, lambda: task.call.result.decode(event.output))
+        else:
+            self._keep(event.address, event)
 
-    def task_failed(self, address: str, failure: FailureInfo) -> None:
+    def task_failed(self, event: events.TaskFailed) -> None:
         """Feed the failure of a task."""
-        task = self.tasks.pop(address, None)
+        task = self.tasks.pop(event.address, None)
         if task is not None:
-            self._fail(address, to_exception(failure, task.call.name, task.call.options.raises))
+            self._fail(event.address, to_exception(event.failure, task.call.name, task.call.options.raises))
+        else:
+            self._keep(event.address, event)
 
     def task_cancelled(self, event: events.TaskCancelRequested) -> None:
         """An operator cancelled a task: whoever awaits it gets TaskCancelledError."""
@@ -162,11 +174,14 @@ class Calls:
         child = self.children.pop(event.address, None)
         if child is not None:
             self._resolve(event.address, lambda: child.call.result.decode(event.output))
+        else:
+            self._keep(event.address, event)
 
     def child_failed(self, event: events.ChildFailed) -> None:
         """Feed a child's failure."""
         child = self.children.pop(event.address, None)
         if child is None:
+            self._keep(event.address, event)
             return
         error = child_failed(event.failure, child.call.name, child.workflow_id)
         if child.started is not None and not child.started.done():
@@ -203,6 +218,30 @@ class Calls:
                 task.checkpoint = event.checkpoint
             case _:
                 pass
+
+    def _keep(self, address: str, event: _Outcome) -> None:
+        """An outcome of a call that is not open: the code may make that call yet."""
+        if self._engine.loop.replaying and address not in self._issued:
+            self._early[address] = event
+
+    def _issue(self, address: str) -> None:
+        """A call was made; if its recorded outcome has passed already, it has it in this turn."""
+        if self._engine.loop.replaying:
+            self._issued.add(address)
+        event = self._early.pop(address, None)
+        if event is not None:
+            self._engine.loop.call_soon(self._feed, event)
+
+    def _feed(self, event: _Outcome) -> None:
+        match event:
+            case events.TaskCompleted():
+                self.task_completed(event)
+            case events.TaskFailed():
+                self.task_failed(event)
+            case events.ChildCompleted():
+                self.child_completed(event)
+            case events.ChildFailed():
+                self.child_failed(event)
 
     def _begin_anew(self) -> None:
         """What was under way belongs to the run that was reset; only what an attempt told stays."""

@@ -221,7 +221,7 @@ class RunEngine:
                 self._begin(event)
             case events.TaskFailed():
                 self._recorded.pass_result(events.TaskScheduled, event.address)
-                self.calls.task_failed(event.address, event.failure)
+                self.calls.task_failed(event)
             case events.TimerFired():
                 self._recorded.pass_result(events.TimerStarted, event.address)
                 self.timers.fire(event.address)
