@@ -13,7 +13,7 @@ SURFACES = {
         UnsupportedTypeError AttemptCancelled complete_later current_task heartbeat task
     """,
     "aiki_workflow": """
-        ChildFailed ChildRun CompensationFailed DivergedError Graph GraphError GraphFailed HookInfo IdPolicy Node NodeState NotDurableError Query Results
+        ChildFailed ChildRun CompensationFailed DivergedError Graph GraphError GraphFailed HookInfo IdPolicy Node NodeState NonDeterministicCallError NotDurableError Query Results
         RemoteRun ReplayFilter Saga Signal SignalFailed TaskCancelledError Update UpdateRejected Workflow
         WorkflowBugError WorkflowOptions main now patched publish query random remote_run run_info
         should_continue signal sleep update uuid4 workflow

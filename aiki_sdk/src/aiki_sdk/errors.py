@@ -55,6 +55,7 @@ from aiki_task.errors import (
 from aiki_workflow.errors import (
     ChildFailed,
     DivergedError,
+    NonDeterministicCallError,
     NotDurableError,
     SignalFailed,
     TaskCancelledError,
@@ -80,6 +81,7 @@ __all__ = [
     "GraphFailed",
     "InvalidArgumentError",
     "NoWorkerError",
+    "NonDeterministicCallError",
     "NotDurableError",
     "NotInRunError",
     "NotRunningError",

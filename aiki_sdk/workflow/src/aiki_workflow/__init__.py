@@ -5,6 +5,7 @@ from aiki_workflow.definition import ChildRun, IdPolicy, Workflow, WorkflowOptio
 from aiki_workflow.errors import (
     ChildFailed,
     DivergedError,
+    NonDeterministicCallError,
     NotDurableError,
     SignalFailed,
     TaskCancelledError,
@@ -30,6 +31,7 @@ __all__ = [
     "IdPolicy",
     "Node",
     "NodeState",
+    "NonDeterministicCallError",
     "NotDurableError",
     "Query",
     "RemoteRun",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from aiki_task.payloads import Payload
-from aiki_workflow import events
+from aiki_workflow import events, traps
 from aiki_workflow.addresses import Addresses
 from aiki_workflow.calls import Calls, OpenChild, OpenTask
 from aiki_workflow.definition import Workflow
@@ -60,6 +60,7 @@ class RunEngine:
     """One run's code and where it is."""
 
     def __init__(self, workflow: Workflow[..., Any], info: RunInfo) -> None:
+        traps.guard(workflow.function.__module__)
         self.info = info
         self.workflow = workflow
         self.random = random.Random(info.run_id)

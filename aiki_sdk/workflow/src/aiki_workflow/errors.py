@@ -4,6 +4,7 @@ AikiError
 ├── DivergedError           code and history disagree
 ├── WorkflowBugError        an exception that is no declared failure
 ├── NotDurableError         a thing that a run cannot do
+├── NonDeterministicCallError  what would differ on replay
 ├── UpdateRejected          an update was not accepted
 └── Failure
     ├── ChildFailed         a child run ended without a result
@@ -48,6 +49,20 @@ class WorkflowBugError(AikiError):
     def __init__(self, failure: FailureInfo) -> None:
         super().__init__(f"{failure.type}: {failure.message}")
         self.failure = failure
+
+
+class NonDeterministicCallError(AikiError, RuntimeError):
+    """Workflow code called what would differ on replay.
+
+    Attributes:
+        call: what it called.
+        instead: what to use.
+    """
+
+    def __init__(self, call: str, instead: str) -> None:
+        super().__init__(f"{call} differs when a run is replayed: in a workflow use {instead} instead")
+        self.call = call
+        self.instead = instead
 
 
 class NotDurableError(AikiError, RuntimeError):

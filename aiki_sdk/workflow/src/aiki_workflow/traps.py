@@ -1,0 +1,118 @@
+"""Traps for what replays differently: they name what to use instead. Best effort; `aiki lint` finds more.
+
+Two kinds. What the interpreter audits (files, sockets, processes, from Python 3.12 on threads) is trapped by an audit
+hook, when an author's module asks for it itself or through the standard library's wrappers. What it does not (clocks,
+`time.sleep`, random numbers, uuids) is trapped by stand-ins in the namespaces of modules that define workflows: there the names
+`time`, `random`, `uuid` and `secrets`, and functions imported from them, ask first whether a run calls. Elsewhere
+nothing is replaced. A class, such as `datetime`, is never replaced: hints and `isinstance` need the real one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import secrets
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from types import FrameType, ModuleType
+from typing import Any, Final
+
+from aiki_workflow.errors import NonDeterministicCallError
+from aiki_workflow.loop import RunLoop
+
+REPLACEMENTS: Final[dict[str, dict[str, str]]] = {
+    "time": {
+        "sleep": "await sleep(duration)",
+        **dict.fromkeys(
+            ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "localtime", "gmtime"), "now()"
+        ),
+    },
+    "random": {
+        name: f"random().{name}()"
+        for name in ("random", "randint", "randrange", "choice", "choices", "sample", "shuffle", "uniform")
+    },
+    "uuid": {"uuid1": "uuid4() of aiki_sdk", "uuid4": "uuid4() of aiki_sdk"},
+    "secrets": dict.fromkeys(("token_hex", "token_bytes", "token_urlsafe", "choice", "randbelow"), "a task"),
+}
+AUDITED: Final = {
+    "open": "a task",
+    "os.system": "a task",
+    "subprocess.Popen": "a task",
+    "socket.connect": "a task",
+    "socket.getaddrinfo": "a task",
+    "socket.bind": "a task",
+    "_thread.start_new_thread": "asyncio, or a task",
+}
+WRAPPERS: Final = frozenset(
+    {"http.client", "io", "os", "pathlib", "shutil", "socket", "subprocess", "threading", "urllib.request"}
+)
+"""Modules of the standard library that do it for whoever called them; others, such as logging, may."""
+
+_MODULES: Final = {"time": time, "random": random, "uuid": uuid, "secrets": secrets}
+_guarded: set[str] = set()
+
+
+class _StandIn(ModuleType):
+    """A module whose trapped functions ask first."""
+
+    def __init__(self, module: ModuleType) -> None:
+        super().__init__(module.__name__, module.__doc__)
+        self.__dict__["_aiki_module"] = module
+        for name, instead in REPLACEMENTS[module.__name__].items():
+            self.__dict__[name] = _trapped(getattr(module, name), f"{module.__name__}.{name}", instead)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_aiki_module"], name)
+
+
+def guard(module_name: str) -> None:
+    """Trap what the workflows of this module call themselves."""
+    if module_name in _guarded or module_name not in sys.modules:
+        return
+    if not _guarded:
+        sys.addaudithook(_audit)
+    _guarded.add(module_name)
+    namespace = vars(sys.modules[module_name])
+    for name, value in list(namespace.items()):
+        stand_in = _stand_in(value)
+        if stand_in is not None:
+            namespace[name] = stand_in
+
+
+def _stand_in(value: object) -> object | None:
+    for name, module in _MODULES.items():
+        if value is module:
+            return _module_stand_in(name)
+        for function, instead in REPLACEMENTS[name].items():
+            if value == getattr(module, function):
+                return _trapped(getattr(module, function), f"{name}.{function}", instead)
+    return None
+
+
+@functools.cache
+def _module_stand_in(name: str) -> _StandIn:
+    return _StandIn(_MODULES[name])
+
+
+def _trapped(function: Callable[..., Any], name: str, instead: str) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def ask_first(*args: Any, **kwargs: Any) -> Any:
+        if isinstance(asyncio._get_running_loop(), RunLoop):
+            raise NonDeterministicCallError(name, instead)
+        return function(*args, **kwargs)
+
+    return ask_first
+
+
+def _audit(event: str, _: tuple[Any, ...]) -> None:
+    instead = AUDITED.get(event)
+    if instead is None or not isinstance(asyncio._get_running_loop(), RunLoop):
+        return
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  inspect costs more
+    while frame is not None and frame.f_globals.get("__name__") in WRAPPERS:
+        frame = frame.f_back
+    if frame is not None and frame.f_globals.get("__name__") in _guarded:
+        raise NonDeterministicCallError(event, instead)
