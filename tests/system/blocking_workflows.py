@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from aiki_sdk import task, workflow
+from aiki_sdk import task, untrapped, workflow
 
 
 @task
@@ -24,7 +24,7 @@ async def blocks_in_task(seconds: float, attempts: str) -> str:
 @workflow(version="1")
 async def blocks_in_workflow(seconds: float, attempts: str) -> str:
     """Blocks in a turn of the workflow itself."""
-    with Path(attempts).open("a", encoding="utf-8") as file:  # noqa: ASYNC230  counts turns from outside
+    with untrapped(), Path(attempts).open("a", encoding="utf-8") as file:  # noqa: ASYNC230  counts turns from outside
         file.write("turn\n")
-    time.sleep(seconds)  # noqa: ASYNC251  blocking the loop is the point
+        time.sleep(seconds)  # noqa: ASYNC251  blocking the loop is the point
     return "done"

@@ -23,13 +23,17 @@ from aiki_client import (
     TaskNotFoundError,
     TimerNotFoundError,
 )
+from aiki_client.history_file import saved_run
 from aiki_task import DurationError
+from aiki_worker.handlers import load
 from aiki_workflow import UpdateRejected, events
 from examples.local_cluster import LocalCluster
+from tests.support.prefixes import assert_every_prefix_goes_on
 from tests.support.waiting import eventually
 from tests.system import language_workflows as flows
 
 MODULE = "tests.system.language_workflows"
+PREFIXES_MAX = 300
 
 
 @pytest.fixture(scope="module")
@@ -478,3 +482,17 @@ async def test_a_graph_that_fails(client: Client) -> None:
 
     with pytest.raises(RunFailedError, match="graph 'failing' failed: child_doubles"):
         await run.result(timeout="20s")
+
+
+async def test_every_run_can_be_picked_up_at_every_event(client: Client) -> None:
+    """All that ran above: killed after any event that was recorded, it would have gone on alike."""
+    workflows = load([MODULE]).workflows
+    checked = 0
+    async for view in client.list():
+        run = await saved_run(await client.get_run(view.run_id))
+        ends = run.history[-1:]
+        if not ends or not isinstance(ends[0], events.ENDINGS) or len(run.history) > PREFIXES_MAX:
+            continue
+        assert_every_prefix_goes_on(run, workflows[run.workflow, run.version])
+        checked += 1
+    assert checked > 0

@@ -16,7 +16,7 @@ SURFACES = {
         ChildFailed ChildRun CompensationFailed DivergedError Graph GraphError GraphFailed HookInfo IdPolicy Node NodeState NonDeterministicCallError NotDurableError Query Results
         RemoteRun ReplayFilter Saga Signal SignalFailed TaskCancelledError Update UpdateRejected Workflow
         WorkflowBugError WorkflowOptions main now patched publish query random remote_run run_info
-        should_continue signal sleep update uuid4 workflow
+        should_continue signal sleep untrapped update uuid4 workflow
     """,
     "aiki_client": """
         Blocking ChildView Client CoordinatorUnavailableError EventNotFoundError InvalidArgumentError
@@ -31,7 +31,7 @@ SURFACES = {
         AikiError Blocking ChildFailed ChildRun Client Failure Graph GraphFailed HookInfo IdPolicy Query Retry RetryAfter Run
         RunFailedError RunStalled RunState Saga Signal Task TaskCancelledError TaskContext TaskFailed Update
         UpdateRejected Workflow WorkflowIdTaken complete_later current_task errors heartbeat main now patched publish query random
-        remote_run run run_info should_continue signal sleep task update uuid4 workflow
+        remote_run run run_info should_continue signal sleep task untrapped update uuid4 workflow
     """,
 }
 LIGHT = "import sys, aiki_sdk; print(sorted({'grpc', 'pydantic', 'rich', 'google'} & sys.modules.keys()))"

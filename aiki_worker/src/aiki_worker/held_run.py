@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, NoReturn, Protocol
@@ -107,15 +107,15 @@ class HeldRun:
         self._place_recorded(history)
         self._issue(commands, 0)
 
-    def feed_recorded(self, recorded: Iterable[events.Event]) -> None:
+    def feed_recorded(self, recorded: Sequence[events.Event]) -> None:
         """Feed what the history has already: all of it is durable, whatever it leads to."""
         position = self.ledger.position
-        for event in recorded:
+        for number, event in enumerate(recorded, start=1):
             if isinstance(event, events.TaskRetryDue):
                 if event.address in self.engine.open_tasks:
                     self._place(event.address, position)
             elif isinstance(event, events.INPUTS) and self.ledger.may_feed:
-                self._feed(event, position)
+                self._feed(event, position, recorded[number:])
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Record what came of a local attempt, and feed it if it is the task's outcome."""
@@ -175,11 +175,11 @@ class HeldRun:
         self.ledger.record_result(result)
         self._feed(result, self.ledger.position)
 
-    def _feed(self, event: events.Input, position: int) -> None:
+    def _feed(self, event: events.Input, position: int, ahead: Sequence[events.Event] = ()) -> None:
         if self.grant.length + self.ledger.position > HISTORY_EVENTS_MAX and not self.engine.closed:
             self._turn(_refuse_to_grow)
             return
-        commands = self._turn(lambda: self.engine.feed(event))
+        commands = self._turn(lambda: self.engine.feed(event, ahead))
         if commands:
             self._issue(commands, position)
 

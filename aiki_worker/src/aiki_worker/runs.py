@@ -7,7 +7,7 @@ run that breaks never harms another.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -230,7 +230,7 @@ class Runs:
         )
         return Memory(engine=RunEngine(self._workflows[info.workflow, info.version], info))
 
-    def _go_on(self, run: HeldRun, drained: Iterable[events.Event]) -> None:
+    def _go_on(self, run: HeldRun, drained: Sequence[events.Event]) -> None:
         run.feed_recorded(drained)
         run.feed_held()
 

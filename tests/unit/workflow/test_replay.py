@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from aiki_task import task
+from aiki_task.payloads import Payload
 from aiki_workflow import (
     DivergedError,
     ReplayFilter,
     Workflow,
     WorkflowBugError,
     events,
+    signal,
     sleep,
     uuid4,
     workflow,
@@ -297,3 +299,29 @@ async def uses_a_thread() -> None:
 def test_what_cannot_be_replayed_names_the_durable_way() -> None:
     """Threads, sockets and subprocesses belong into tasks."""
     assert "do it in a task" in _refused(make_engine(uses_a_thread), uses_a_thread)
+
+
+_value = signal("value", int)
+
+
+@workflow
+async def continues() -> None:
+    await _value.wait()
+    continues.continue_as_new()
+
+
+def _signal(value: int) -> events.SignalReceived:
+    return events.SignalReceived(1_000_000 + value, "value", Payload(str(value).encode(), "json"))
+
+
+def test_signals_recorded_behind_the_end_go_along() -> None:
+    """They were drained together, and the code ended at the first: replayed or fed, the next run gets the rest."""
+    signals = [_signal(1), _signal(2), _signal(3)]
+    (replayed,) = make_engine(continues).replay([started(continues), *signals])
+    engine = make_engine(continues)
+    engine.feed(started(continues), signals)
+    (fed,) = engine.feed(signals[0], signals[1:])
+
+    for end in (replayed, fed):
+        assert isinstance(end, events.RunContinued)
+        assert [event.value.data for event in end.signals] == [b"2", b"3"]

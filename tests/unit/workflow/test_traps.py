@@ -1,11 +1,12 @@
 """Traps: what would differ on replay is refused in a run, and free elsewhere."""
 
 import json
+import time
 
 import pytest
 
 from aiki_task.payloads import Payload
-from aiki_workflow import WorkflowBugError, events
+from aiki_workflow import WorkflowBugError, events, untrapped, workflow
 from tests.unit.workflow import trapped_workflows as trapped
 from tests.unit.workflow.driver import make_engine, started
 
@@ -22,6 +23,22 @@ def test_a_run_is_told_what_to_use(name: str) -> None:
         WorkflowBugError, match=f"{name} differs when a run is replayed: in a workflow use .* instead"
     ):
         engine.feed(_started(name))
+
+
+@workflow
+async def says_it_knows() -> float:
+    """Does it on purpose."""
+    with untrapped():
+        return time.time()
+
+
+def test_what_is_done_on_purpose() -> None:
+    """It is let through, and the trap is set again."""
+    (end,) = make_engine(says_it_knows).feed(started(says_it_knows))
+
+    assert isinstance(end, events.RunCompleted)
+    with pytest.raises(WorkflowBugError):
+        make_engine(trapped.calls).feed(_started("time.time"))
 
 
 @pytest.mark.parametrize("name", trapped.HARMLESS)

@@ -18,6 +18,7 @@ from aiki_workflow.logs import ReplayFilter
 from aiki_workflow.messages import Query, Update, main, query, update
 from aiki_workflow.saga import CompensationFailed, Saga
 from aiki_workflow.signals import RemoteRun, Signal, remote_run, signal
+from aiki_workflow.traps import untrapped
 
 __all__ = [
     "ChildFailed",
@@ -57,6 +58,7 @@ __all__ = [
     "should_continue",
     "signal",
     "sleep",
+    "untrapped",
     "update",
     "uuid4",
     "workflow",

@@ -75,6 +75,7 @@ class RunEngine:
         self._patches: dict[str, bool] = {}
         self._commands: list[events.Command] = []
         self._events = 0
+        self._ahead: tuple[Sequence[events.Event], int] = ((), 0)
         self._closed = False
         self._read_only = False
 
@@ -123,6 +124,7 @@ class RunEngine:
                 inputs_left -= 1
                 # What follows a recorded command was run, and logged, before.
                 self.loop.replaying = inputs_left > 0 or commands_left > 0
+                self._ahead = (history, index)
                 self._run_turn(event)
             # What is recorded up to the next input belongs to this turn.
             while index < len(history) and not isinstance(history[index], events.INPUTS):
@@ -133,13 +135,22 @@ class RunEngine:
         self.loop.replaying = False
         return self._take_commands()
 
-    def feed(self, event: events.Input) -> list[events.Command]:
+    def unread_signals(self) -> tuple[events.SignalReceived, ...]:
+        """What the next run of the chain gets: what nobody took, and what is recorded and was not fed yet."""
+        recorded, first = self._ahead
+        ahead = (event for event in recorded[first:] if isinstance(event, events.SignalReceived))
+        return (*self.inbox.unread(), *ahead)
+
+    def feed(self, event: events.Input, ahead: Sequence[events.Event] = ()) -> list[events.Command]:
         """Feed one live input; returns the commands of this turn, in order.
+
+        *ahead* is what the history has after it, to be fed next.
 
         Raises:
             DivergedError: something recorded is still missing, and the turn did something new.
             WorkflowBugError: the code raised what is no declared failure. The turn's commands are dropped.
         """
+        self._ahead = (ahead, 0)
         self._run_turn(event)
         self._recorded.end_turn()
         return self._take_commands()

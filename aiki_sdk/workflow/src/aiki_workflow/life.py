@@ -159,7 +159,7 @@ class Life:
             self._engine.loop.now_ms,
             payload,
             workflow.version,
-            signals=self._engine.inbox.unread(),
+            signals=self._engine.unread_signals(),
             timeout_ms=started.timeout_ms if timeout is None else to_ms(timeout),
         )
 
@@ -172,7 +172,7 @@ class Life:
             self._engine.loop.now_ms,
             started.input,
             started.version,
-            signals=self._engine.inbox.unread(),
+            signals=self._engine.unread_signals(),
             delay_ms=to_ms(policy.delay(started.attempt, self._engine.random.random())),
             failure=from_exception(error, attempts=started.attempt),
             attempt=started.attempt + 1,

@@ -16,7 +16,8 @@ import secrets
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from types import FrameType, ModuleType
 from typing import Any, Final
 
@@ -53,6 +54,7 @@ WRAPPERS: Final = frozenset(
 
 _MODULES: Final = {"time": time, "random": random, "uuid": uuid, "secrets": secrets}
 _guarded: set[str] = set()
+_open: list[bool] = []
 
 
 class _StandIn(ModuleType):
@@ -66,6 +68,23 @@ class _StandIn(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["_aiki_module"], name)
+
+
+@contextmanager
+def untrapped() -> Generator[None]:
+    """Set no traps within a `with` block, such as one that writes a debug file.
+
+    What comes of it must not change what the run does, and it happens again on every replay. Do not await in it.
+    """
+    _open.append(True)
+    try:
+        yield
+    finally:
+        _open.pop()
+
+
+def _in_run() -> bool:
+    return not _open and isinstance(asyncio._get_running_loop(), RunLoop)
 
 
 def guard(module_name: str) -> None:
@@ -100,7 +119,7 @@ def _module_stand_in(name: str) -> _StandIn:
 def _trapped(function: Callable[..., Any], name: str, instead: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def ask_first(*args: Any, **kwargs: Any) -> Any:
-        if isinstance(asyncio._get_running_loop(), RunLoop):
+        if _in_run():
             raise NonDeterministicCallError(name, instead)
         return function(*args, **kwargs)
 
@@ -109,7 +128,7 @@ def _trapped(function: Callable[..., Any], name: str, instead: str) -> Callable[
 
 def _audit(event: str, _: tuple[Any, ...]) -> None:
     instead = AUDITED.get(event)
-    if instead is None or not isinstance(asyncio._get_running_loop(), RunLoop):
+    if instead is None or not _in_run():
         return
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  inspect costs more
     while frame is not None and frame.f_globals.get("__name__") in WRAPPERS:
