@@ -14,6 +14,7 @@ from aiki_workflow import (
     TaskCancelledError,
     UpdateRejected,
     main,
+    map,  # noqa: A004  the field's word
     now,
     publish,
     query,
@@ -286,4 +287,27 @@ async def runs_failing_graph() -> str:
     graph.add(child_doubles, 13)
     graph.add(double, 1)
     await graph.run()
+    return "never"
+
+
+@task
+async def squares(value: int) -> int:
+    """The square; the last of the unlucky ones fails."""
+    if value == -13:
+        raise Unlucky("minus thirteen")
+    return value * value
+
+
+@workflow
+async def maps(count: int, limit: int) -> int:
+    """One line for any number of items, in order."""
+    results = await map(squares, list(range(count)), limit=limit)
+    assert results == [value * value for value in range(count)]
+    return sum(results)
+
+
+@workflow
+async def maps_unlucky(count: int) -> str:
+    """One of them fails for good."""
+    await map(squares, [-13, *range(count)])
     return "never"

@@ -496,3 +496,25 @@ async def test_every_run_can_be_picked_up_at_every_event(client: Client) -> None
         assert_every_prefix_goes_on(run, workflows[run.workflow, run.version])
         checked += 1
     assert checked > 0
+
+
+@pytest.mark.parametrize(("count", "limit"), [(0, 5), (40, 1), (200, 50), (1700, 120)])
+async def test_a_task_is_mapped_over_items(client: Client, count: int, limit: int) -> None:
+    """In order; beyond a page the history has a few events for each page."""
+    run = await client.start(flows.maps, count, limit)
+
+    assert await run.result(timeout="60s") == sum(value * value for value in range(count))
+    children = (await run.describe()).children
+    assert len(children) == (0 if count <= 500 else 4)
+    assert {child.workflow for child in children} <= {"map.squares"}
+    if children:
+        assert len(await _kinds(run)) < 20
+
+
+@pytest.mark.parametrize("count", [10, 700])
+async def test_a_mapped_task_that_fails(client: Client, count: int) -> None:
+    """The run fails by it, in a page or not."""
+    run = await client.start(flows.maps_unlucky, count)
+
+    with pytest.raises(RunFailedError, match="minus thirteen"):
+        await run.result(timeout="60s")

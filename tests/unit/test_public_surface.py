@@ -13,25 +13,27 @@ SURFACES = {
         UnsupportedTypeError AttemptCancelled complete_later current_task heartbeat task
     """,
     "aiki_workflow": """
-        ChildFailed ChildRun CompensationFailed DivergedError Graph GraphError GraphFailed HookInfo IdPolicy Node NodeState NonDeterministicCallError NotDurableError Query Results
-        RemoteRun ReplayFilter Saga Signal SignalFailed TaskCancelledError Update UpdateRejected Workflow
-        WorkflowBugError WorkflowOptions main now patched publish query random remote_run run_info
+        ChildFailed ChildRun CompensationFailed DivergedError Graph GraphError GraphFailed HookInfo
+        IdPolicy Node NodeState NonDeterministicCallError NotDurableError Query Results RemoteRun
+        ReplayFilter Saga Signal SignalFailed TaskCancelledError Update UpdateRejected Workflow
+        WorkflowBugError WorkflowOptions main map now patched publish query random remote_run run_info
         should_continue signal sleep untrapped update uuid4 workflow
     """,
     "aiki_client": """
         Blocking ChildView Client CoordinatorUnavailableError EventNotFoundError InvalidArgumentError
         NoWorkerError NotRunningError NotStalledError QueryFailedError QueryRejectedError RefusedError
-        RevisionError Run RunCancelledError RunClosedError RunFailedError RunNotFoundError RunOutcomeError
-        RunStalled RunState RunTerminatedError RunTimedOutError RunView SettingsError SignalView StoreError
-        StoreFullError StoreUnavailableError StoreUnsafeError TaskNotFoundError TaskView TimerNotFoundError
-        TimerView UnknownVersionError UnknownWorkflowError UpdateFailedError WaitTimeoutError
-        WorkflowIdTaken
+        RevisionError Run RunCancelledError RunClosedError RunFailedError RunNotFoundError
+        RunOutcomeError RunStalled RunState RunTerminatedError RunTimedOutError RunView SettingsError
+        SignalView StoreError StoreFullError StoreUnavailableError StoreUnsafeError TaskNotFoundError
+        TaskView TimerNotFoundError TimerView UnknownVersionError UnknownWorkflowError UpdateFailedError
+        WaitTimeoutError WorkflowIdTaken
     """,
     "aiki_sdk": """
-        AikiError Blocking ChildFailed ChildRun Client Failure Graph GraphFailed HookInfo IdPolicy Query Retry RetryAfter Run
-        RunFailedError RunStalled RunState Saga Signal Task TaskCancelledError TaskContext TaskFailed Update
-        UpdateRejected Workflow WorkflowIdTaken complete_later current_task errors heartbeat main now patched publish query random
-        remote_run run run_info should_continue signal sleep task untrapped update uuid4 workflow
+        AikiError Blocking ChildFailed ChildRun Client Failure Graph GraphFailed HookInfo IdPolicy Query
+        Retry RetryAfter Run RunFailedError RunStalled RunState Saga Signal Task TaskCancelledError
+        TaskContext TaskFailed Update UpdateRejected Workflow WorkflowIdTaken complete_later
+        current_task errors heartbeat main map now patched publish query random remote_run run run_info
+        should_continue signal sleep task untrapped update uuid4 workflow
     """,
 }
 LIGHT = "import sys, aiki_sdk; print(sorted({'grpc', 'pydantic', 'rich', 'google'} & sys.modules.keys()))"

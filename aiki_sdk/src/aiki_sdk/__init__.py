@@ -34,6 +34,7 @@ from aiki_workflow import (
     UpdateRejected,
     Workflow,
     main,
+    map,  # noqa: A004  the field's word
     now,
     patched,
     publish,
@@ -88,6 +89,7 @@ __all__ = [
     "errors",
     "heartbeat",
     "main",
+    "map",
     "now",
     "patched",
     "publish",

@@ -18,6 +18,7 @@ from typing import Any, cast
 from aiki_task.task import Task
 from aiki_worker.errors import DuplicateHandlerError, ModuleImportError, NoHandlersError
 from aiki_workflow import Workflow
+from aiki_workflow.mapping import has_pages, page_workflow
 from aiki_workflow.messages import WORKFLOW_ATTRIBUTE
 
 
@@ -57,6 +58,9 @@ def collect(modules: Sequence[ModuleType], extra: Iterable[object] = ()) -> Hand
             task = cast("Task[..., Any]", value)
             _add(tasks, task.name, task, f"task {task.name!r}")
             sources.add(task.function.__module__)
+            if has_pages(task):
+                page = page_workflow(task.base)
+                workflows.setdefault((page.name, page.version), page)
         elif (workflow := _workflow_in(value)) is not None:
             what = f"workflow {workflow.name!r} version {workflow.version!r}"
             _add(workflows, (workflow.name, workflow.version), workflow, what)

@@ -71,6 +71,7 @@ class Task(Generic[P, R]):
         self.name = name
         self.function = function
         self.options = options
+        self.base = self  # the one that was defined, also of what `with_` makes
         self.is_async = inspect.iscoroutinefunction(function)
         where = f"task {name!r}"
         self.arguments = ArgumentsCodec(function, where)

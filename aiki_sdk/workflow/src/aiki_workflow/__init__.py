@@ -15,6 +15,7 @@ from aiki_workflow.errors import (
 from aiki_workflow.graph import Graph, GraphError, GraphFailed, Node, NodeState, Results
 from aiki_workflow.hooks import HookInfo
 from aiki_workflow.logs import ReplayFilter
+from aiki_workflow.mapping import map  # noqa: A004  the field's word
 from aiki_workflow.messages import Query, Update, main, query, update
 from aiki_workflow.saga import CompensationFailed, Saga
 from aiki_workflow.signals import RemoteRun, Signal, remote_run, signal
@@ -48,6 +49,7 @@ __all__ = [
     "WorkflowBugError",
     "WorkflowOptions",
     "main",
+    "map",
     "now",
     "patched",
     "publish",
