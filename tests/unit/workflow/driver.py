@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiki_task.failures import from_exception
+from aiki_task.failures import FailureInfo, from_exception
+from aiki_task.payloads import Payload
 from aiki_workflow import Workflow, events
 from aiki_workflow.engine import RunEngine, RunInfo
 
@@ -32,6 +33,9 @@ def started(workflow: Workflow[..., Any], *args: Any, at: int = 1_000_000) -> ev
     )
 
 
+SIGNAL, CANCEL = "a signal", "a cancellation"
+
+
 @dataclass
 class Driver:
     """One run from its start to its end; `history` is what would be in the store.
@@ -43,6 +47,8 @@ class Driver:
     workflow: Workflow[..., Any]
     seed: int = 0
     history: list[events.Event] = field(default_factory=list[events.Event])
+    signals: int = 0
+    cancels: bool = False
 
     def run(self, engine: RunEngine, *args: Any) -> events.Command:
         """Drive to the end; returns how it ended."""
@@ -51,25 +57,48 @@ class Driver:
         else:
             first = started(self.workflow, *args)
             self.history += [first, *engine.feed(first)]
-        while not isinstance(self.history[-1], events.RunCompleted | events.RunFailed):
+        while not isinstance(self.history[-1], events.ENDINGS):
             event = self.next_input(engine)
             self.history += [event, *engine.feed(event)]
         return self.history[-1]
 
     def next_input(self, engine: RunEngine) -> events.Input:
-        """The outcome of one open task, or the firing of one open timer."""
+        """The outcome of one open task or child, the firing of one open timer, a signal, or cancellation."""
         timers = {event.address: event for event in self.history if isinstance(event, events.TimerStarted)}
         for event in self.history:
             if isinstance(event, events.TimerFired | events.TimerCancelled):
                 timers.pop(event.address, None)
-        choices = sorted([*engine.open_tasks, *timers])
+        children = engine.calls.children
+        choices = sorted([*engine.open_tasks, *timers, *children, *self._from_outside()])
         assert choices, "the run waits for nothing"
         inputs = sum(isinstance(event, events.INPUTS) for event in self.history)
         address = random.Random(f"{self.seed}/{inputs}/{choices}").choice(choices)
         now = max(event.at for event in self.history) + 1
+        if address == SIGNAL:
+            return events.SignalReceived(now, "number", Payload(str(inputs).encode(), "json"))
+        if address == CANCEL:
+            return events.CancelRequested(now, "enough")
+        if address in children:
+            return child_outcome(address, now)
         if address in timers:
             return events.TimerFired(max(now, timers[address].due_ms), address)
         return outcome(engine, address, now)
+
+    def _from_outside(self) -> list[str]:
+        """What may come whether or not the run waits for it, a few times at most."""
+        signals = sum(isinstance(event, events.SignalReceived) for event in self.history)
+        cancelled = any(isinstance(event, events.CancelRequested) for event in self.history)
+        found = [SIGNAL] if signals < self.signals else []
+        return [*found, CANCEL] if self.cancels and not cancelled else found
+
+
+def child_outcome(address: str, at: int) -> events.Input:
+    """A child that ends well, unless its address says otherwise."""
+    number = sum(address.encode())
+    if number % 4 == 0:
+        failure = FailureInfo(type="ValueError", message="will not do")
+        return events.ChildFailed(at, address, failure)
+    return events.ChildCompleted(at, address, Payload(str(number % 10).encode(), "json"))
 
 
 def outcome(engine: RunEngine, address: str, at: int) -> events.Input:

@@ -13,11 +13,14 @@ from hypothesis import given, strategies as st
 from aiki_task import task
 from aiki_task.payloads import Payload
 from aiki_workflow import (
+    ChildFailed,
     DivergedError,
     ReplayFilter,
     Workflow,
     WorkflowBugError,
     events,
+    patched,
+    publish,
     signal,
     sleep,
     uuid4,
@@ -38,12 +41,28 @@ def add(number: int) -> int:
     return number + 1
 
 
+_number = signal("number", int)
+
+
 async def attempt(number: int) -> int:
     """A step that survives the failure of its task."""
     try:
         return await add(number)
     except Exception as error:  # noqa: BLE001  any failure is an outcome here
         return -len(type(error).__name__)
+
+
+@workflow
+async def random_child(number: int) -> int:
+    return number
+
+
+async def attempt_child(number: int) -> int:
+    """A child that may fail."""
+    try:
+        return await random_child(number)
+    except ChildFailed:
+        return -3
 
 
 async def interpret(program: list[Step]) -> int:
@@ -75,6 +94,17 @@ async def interpret(program: list[Step]) -> int:
                         total += await attempt(numbers[0])
                 except TimeoutError:
                     total -= 1
+            case "signal":
+                total = total * 11 + await _number.wait(timeout=f"{numbers[0] + 1}s", default=-5)
+            case "child":
+                total += sum(await asyncio.gather(*(attempt_child(number) for number in numbers)))
+            case "patch":
+                total += await attempt(numbers[0]) if patched(f"patch {numbers[0]}") else 0
+            case "cancel":
+                dropped = asyncio.ensure_future(attempt(numbers[0]))
+                total += await attempt(numbers[-1])
+                dropped.cancel()
+                publish("total", total)
             case _:
                 await sleep(f"{numbers[0]}s")
                 total += uuid4().int % 10
@@ -86,18 +116,25 @@ async def random_program(program: list[tuple[str, list[int]]]) -> int:
     return await interpret(program)
 
 
-kinds = st.sampled_from(["one", "gather", "group", "first", "completed", "timeout", "sleep"])
+kinds = st.sampled_from(
+    [
+        *("one", "gather", "group", "first", "completed", "timeout", "sleep"),
+        *("signal", "child", "patch", "cancel"),
+    ]
+)
 programs = st.lists(st.tuples(kinds, st.lists(st.integers(0, 9), min_size=1, max_size=4)), max_size=5)
 
 
-@given(programs, st.integers(0, 5))
-def test_crashed_at_every_prefix_it_ends_the_same(program: list[tuple[str, list[int]]], seed: int) -> None:
+@given(programs, st.integers(0, 5), st.integers(0, 3), st.booleans())
+def test_crashed_at_every_prefix_it_ends_the_same(
+    program: list[tuple[str, list[int]]], seed: int, signals: int, cancels: bool
+) -> None:
     """Whatever prefix of its history a run goes on from, its commands and its result are the same."""
-    whole = Driver(random_program, seed)
+    whole = Driver(random_program, seed, signals=signals, cancels=cancels)
     end = whole.run(make_engine(random_program), program)
 
     for length in range(1, len(whole.history)):
-        again = Driver(random_program, seed, list(whole.history[:length]))
+        again = Driver(random_program, seed, list(whole.history[:length]), signals, cancels)
         assert again.run(make_engine(random_program)) == end, length
         assert sorted(map(repr, commands_of(again.history))) == sorted(map(repr, commands_of(whole.history)))
 
