@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from aiki_task import task
 from aiki_task.payloads import Payload
@@ -125,6 +125,7 @@ kinds = st.sampled_from(
 programs = st.lists(st.tuples(kinds, st.lists(st.integers(0, 9), min_size=1, max_size=4)), max_size=5)
 
 
+@example([("timeout", [0]), ("patch", [0])], 0, 0, False)
 @given(programs, st.integers(0, 5), st.integers(0, 3), st.booleans())
 def test_crashed_at_every_prefix_it_ends_the_same(
     program: list[tuple[str, list[int]]], seed: int, signals: int, cancels: bool

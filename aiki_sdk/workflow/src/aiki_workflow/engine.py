@@ -76,6 +76,7 @@ class RunEngine:
         self._commands: list[events.Command] = []
         self._events = 0
         self._ahead: tuple[Sequence[events.Event], int] = ((), 0)
+        self._in_last_turn = False
         self._closed = False
         self._read_only = False
 
@@ -124,6 +125,7 @@ class RunEngine:
                 inputs_left -= 1
                 # What follows a recorded command was run, and logged, before.
                 self.loop.replaying = inputs_left > 0 or commands_left > 0
+                self._in_last_turn = inputs_left == 0
                 self._ahead = (history, index)
                 self._run_turn(event)
             # What is recorded up to the next input belongs to this turn.
@@ -187,7 +189,9 @@ class RunEngine:
         taken = self._patches.get(name)
         if taken is None:
             address = f"patch/{name}"
-            taken = not self.loop.replaying or self._recorded.holds(events.PatchMarked, address)
+            # In the last recorded turn the history may end before the mark, which code that passes here first makes.
+            is_new = not self.loop.replaying or (self._in_last_turn and self._recorded.is_settled)
+            taken = is_new or self._recorded.holds(events.PatchMarked, address)
             self._patches[name] = taken
             if taken:
                 self.issue(events.PatchMarked(self.loop.now_ms, address))

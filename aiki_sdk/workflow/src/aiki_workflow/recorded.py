@@ -103,6 +103,11 @@ class Recorded:
         """What the history has of this command, somewhere."""
         return self._known.get((kind, address))
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything in the history was issued again, or is over."""
+        return len(self._settled) == len(self._known)
+
     def pass_result(self, kind: type[events.Command], address: str) -> None:
         """Replay has come to the recorded result of a command."""
         if self._known:
