@@ -74,6 +74,7 @@ class Hub:
     def add(self, session: Session) -> None:
         """A session is connected."""
         self.sessions[session.incarnation] = session
+        self.questions.session_began()
 
     def remove(self, session: Session) -> None:
         """A session is not connected any more."""

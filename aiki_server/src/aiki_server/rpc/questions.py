@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from aiki_server.rpc.session import Session
 
 ANSWER_SECONDS: Final = 10.0
+SERVED_SECONDS: Final = 5.0
+"""How long a question waits for a worker to connect: a deploy, or a start, is usually over by then."""
 HISTORY_PAGE: Final = 1000
 
 
@@ -32,6 +34,7 @@ class Questions:
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._asked: dict[str, tuple[Session, asyncio.Future[worker_pb2.QueryResult]]] = {}
+        self._connected = asyncio.Event()
 
     async def ask(
         self, record: RunRecord, input_: common_pb2.Payload, *, query: str = "", update: str = ""
@@ -42,7 +45,7 @@ class Questions:
             NobodyAnswersError: as it says.
         """
         for _ in range(2):
-            session = self._pick(record)
+            session = await self._serving(record)
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     return await self._ask(session, record, input_, query, update)
@@ -58,6 +61,11 @@ class Questions:
         asked = self._asked.get(result.query_id)
         if asked is not None and not asked[1].done():
             asked[1].set_result(result)
+
+    def session_began(self) -> None:
+        """Somebody new may serve what is asked."""
+        self._connected.set()
+        self._connected = asyncio.Event()
 
     def session_ended(self, session: Session) -> None:
         """Whoever waits for this worker asks another."""
@@ -102,7 +110,18 @@ class Questions:
         finally:
             del self._asked[message.query_id]
 
-    def _pick(self, record: RunRecord) -> Session:
+    async def _serving(self, record: RunRecord) -> Session:
+        """Somebody to ask, who may still have to connect."""
+        try:
+            async with asyncio.timeout(SERVED_SECONDS):
+                while (session := self._pick(record)) is None:
+                    await self._connected.wait()
+                return session
+        except TimeoutError:
+            message = f"no worker connected here serves {record.workflow} v{record.version}"
+            raise NobodyAnswersError(message) from None
+
+    def _pick(self, record: RunRecord) -> Session | None:
         """The holder, then who has it cached, then anybody who serves it, also in other queues."""
         handler = ids.workflow_handler(record.workflow, record.version)
         holder = self._hub.sessions.get(record.holder)
@@ -113,7 +132,5 @@ class Questions:
             for session in self._hub.sessions.values()
             if not session.closed and session.namespace == record.namespace and handler in session.handlers
         ]
-        if not serving:
-            message = f"no worker connected here serves {record.workflow} v{record.version}"
-            raise NobodyAnswersError(message)
-        return next((session for session in serving if record.run_id in session.cached), serving[0])
+        near = (session for session in serving if record.run_id in session.cached)
+        return next(near, serving[0] if serving else None)
