@@ -26,6 +26,8 @@ SOURCES := $(wildcard aiki_sdk/*/src aiki_sdk/src aiki_worker/src aiki_server/sr
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export UV_PYTHON_DOWNLOADS := never
 UV = $$(command -v uv || echo $(CURDIR)/$(BIN)/uv)
+INSTALL_UV = command -v uv >/dev/null || test -x $(BIN)/uv || \
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
 
 ##@ Use
 
@@ -55,7 +57,7 @@ test-campaign: $(STAMP) ## explore the model of the protocol, and kill processes
 	AIKI_CAMPAIGN=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/model tests/system/test_chaos.py
 
 .PHONY: check
-check: lint format-check types imports buf protos-check ## run every check that is not a test
+check: lint format-check types imports buf protos-check docs-check ## run every check that is not a test
 
 .PHONY: lint
 lint: $(STAMP) ## ruff
@@ -86,6 +88,10 @@ buf: $(STAMP) ## lint the protocol; is it compatible with the last release?
 protos-check: $(PROTOS_STAMP) ## is the generated code what the protocol says?
 	@proto/generate --check
 
+.PHONY: docs-check
+docs-check: $(STAMP) ## is what the documentation takes from the code fresh?
+	@$(BIN)/python docs/generate --check
+
 .PHONY: ci
 ci: ## what continuous integration runs
 	.ci/run
@@ -101,8 +107,13 @@ format: $(STAMP) ## format, and fix what ruff can fix
 protos: $(PROTOS_STAMP) ## generate proto/gen from proto/aiki/v1
 	@proto/generate
 
+.PHONY: docs
+docs: $(STAMP) ## write what the documentation takes from the code
+	@$(BIN)/python docs/generate
+
 .PHONY: lock
-lock: $(STAMP) ## resolve requirements/*.txt anew from requirements/*.in and each pyproject.toml
+lock: $(BIN)/python ## resolve requirements/*.txt anew from requirements/*.in and each pyproject.toml
+	@$(INSTALL_UV)
 	$(UV) pip compile $(LOCKING) --all-extras $(DISTS:%=--no-emit-package %) \
 		requirements/dev.in $(PYPROJECTS) -o requirements/dev.txt
 	$(UV) pip compile $(LOCKING) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
@@ -129,8 +140,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP): $(LOCKS) $(PYPROJECTS) | $(BIN)/python
-	@command -v uv >/dev/null || test -x $(BIN)/uv || \
-		$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	@$(INSTALL_UV)
 	$(UV) pip install --quiet --require-hashes $(LOCKS:%=-r %)
 	$(UV) pip install --quiet --no-deps --no-build-isolation $(MEMBERS:%=-e %)
 	$(UV) pip check --quiet

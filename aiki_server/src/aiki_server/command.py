@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import logging
 import os
 import re
@@ -22,7 +23,7 @@ import click
 import structlog
 
 from aiki_server.coordinator import serve
-from aiki_server.settings import ServerSettings, ServerSettingsError, load_settings
+from aiki_server.settings import ServerSettings, ServerSettingsError, load_settings, origins
 from aiki_server.store.errors import StoreError, StoreUnavailableError, StoreUnsafeError
 
 EXIT_USAGE: Final = 2
@@ -30,6 +31,7 @@ EXIT_UNSERVABLE: Final = 3
 EXIT_INTERRUPTED: Final = 130
 PARENT_SECONDS: Final = 0.5
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)?")
+_PASSWORD: Final = re.compile(r"(://[^/@:]*:)[^/@]*@")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
 
@@ -45,6 +47,24 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
+def check(options: dict[str, object]) -> int:
+    """Print the settings in force, as a table of aiki.toml that names the origin of each; the exit status."""
+    try:
+        settings = load_settings(**options)
+        came_from = origins(options)
+    except ServerSettingsError as error:
+        return _refused(str(error), EXIT_USAGE)
+    click.echo("[server]")
+    for name, value in settings.model_dump(mode="json").items():
+        shown = "" if value is None else _without_password(value) if isinstance(value, str) else value
+        click.echo(f"{name} = {json.dumps(shown)}  # {came_from[name]}")
+    return 0
+
+
+def _without_password(text: str) -> str:
+    return _PASSWORD.sub(r"\1***@", text)
+
+
 def run(options: dict[str, object], ready_file: Path | None, parent: int | None) -> int:
     """Serve with these flags; returns the exit status.
 
@@ -56,6 +76,8 @@ def run(options: dict[str, object], ready_file: Path | None, parent: int | None)
     try:
         settings = load_settings(**options)
         check_listen(settings.listen)
+        if settings.http:
+            check_listen(settings.http, "--http")
         if not settings.store:
             _check_folder(settings.data or Path("aiki-data"), "the data folder", "--data")
         if ready_file is not None:
@@ -82,6 +104,9 @@ def run(options: dict[str, object], ready_file: Path | None, parent: int | None)
 @click.command()
 @click.option("--listen", metavar="HOST:PORT", help="where to serve; port 0 takes a free one")
 @click.option(
+    "--http", metavar="HOST:PORT", help="where to serve /livez, /readyz and /metrics (default: nowhere)"
+)
+@click.option(
     "--store", metavar="URL", help="redis://, rediss:// or unix:///PATH; without it, an embedded store"
 )
 @click.option("--data", type=click.Path(path_type=Path), help="the folder of the embedded store")
@@ -95,29 +120,37 @@ def run(options: dict[str, object], ready_file: Path | None, parent: int | None)
 @click.option(
     "--ready-file", type=click.Path(path_type=Path), help="write the address here, as JSON, once it serves"
 )
+@click.option(
+    "--check-config", is_flag=True, help="print the settings in force and where each comes from, and end"
+)
 @click.option("--exit-with-parent", is_flag=True, help="stop when the process that started this one is gone")
 # The same, for a parent that may be gone before we can ask who it is.
 @click.option("--parent", type=int, hidden=True)
 def server(
     listen: str | None,
+    http: str | None,
     store: str | None,
     data: Path | None,
     lease_ttl: str | None,
     allow_unsafe: bool | None,  # noqa: FBT001  click passes by name
     log_format: str | None,
     ready_file: Path | None,
+    check_config: bool,  # noqa: FBT001  click passes by name
     exit_with_parent: bool,  # noqa: FBT001  click passes by name
     parent: int | None,
 ) -> None:
     """Run a coordinator; Ctrl-C once drains it, twice stops it at once."""
     options: dict[str, object] = {
         "listen": listen,
+        "http": http,
         "store": store,
         "data": data,
         "lease_ttl_seconds": None if lease_ttl is None else seconds_of(lease_ttl),
         "allow_unsafe": allow_unsafe,
         "log_format": log_format,
     }
+    if check_config:
+        sys.exit(check(options))
     sys.exit(run(options, ready_file, parent or (os.getppid() if exit_with_parent else None)))
 
 
@@ -129,7 +162,7 @@ def main() -> None:
 main.add_command(server)
 
 
-def check_listen(listen: str) -> None:
+def check_listen(listen: str, option: str = "--listen") -> None:
     """Ask the system whether *listen* is free: gRPC would serve at half of `localhost` and not complain.
 
     Raises:
@@ -144,11 +177,11 @@ def check_listen(listen: str) -> None:
     taken = [problem for problem in problems if problem.errno == errno.EADDRINUSE]
     if taken:
         raise UnservableError(
-            f"cannot listen at {listen}: the port is taken; stop what listens there, or choose another with --listen"
+            f"cannot listen at {listen}: the port is taken; stop what listens there, or choose another with {option}"
         ) from taken[0]
     if len(problems) == len(found):
         raise UnservableError(
-            f"cannot listen at {listen} ({problems[0].strerror}): choose another address with --listen"
+            f"cannot listen at {listen} ({problems[0].strerror}): choose another address with {option}"
         ) from problems[0]
 
 

@@ -16,12 +16,15 @@ from pathlib import Path
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from aiki.v1 import worker_pb2, worker_pb2_grpc, workflow_pb2, workflow_pb2_grpc
+from aiki_server.http.endpoint import serving_http
+from aiki_server.http.probes import probe_routes
 from aiki_server.loops.membership import Membership
 from aiki_server.loops.outbox import OutboxPump
+from aiki_server.loops.readiness import Readiness
 from aiki_server.loops.streams import Hints, read_messages
 from aiki_server.loops.sweeper import Sweeper
 from aiki_server.loops.timers import Timers
@@ -95,13 +98,19 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
     port = server.add_insecure_port(settings.listen)
     await server.start()
-    for name in ("", *names):
-        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    readiness = Readiness(stores.health, hub, checks, names)
+    await readiness.tell()
     # A loop that ends by itself is a bug, and takes the coordinator with it rather than leave half of one.
-    async with asyncio.TaskGroup() as group:
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        if settings.http:
+            at = await stack.enter_async_context(
+                serving_http(settings.http, probe_routes(readiness.problems))
+            )
+            log.info("serving http", address=at)
         loops = [
             group.create_task(part)
             for part in (
+                readiness.run(),
                 read_messages(hub),
                 Hints(hub).run(),
                 membership.run(),
@@ -115,8 +124,8 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
         try:
             yield f"{settings.listen.rpartition(':')[0]}:{port}"
         finally:
-            await checks.enter_graceful_shutdown()
             hub.drain()
+            await readiness.tell()
             await server.stop(DRAIN_SECONDS)
             for part in loops:
                 part.cancel()

@@ -1,5 +1,6 @@
 """How a coordinator is configured: flags, then AIKI_SERVER_… in the environment, then [server] in aiki.toml.
 
+Each setting can also be read from a file, such as a mounted secret, that AIKI_SERVER_…_FILE names.
 Invariant: what is wrong is told before anything is started, and a key nobody knows is wrong.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 FILE: Final = "aiki.toml"
 FILE_VARIABLE: Final = "AIKI_CONFIG"
+PREFIX: Final = "AIKI_SERVER_"
 SECTION: Final = "server"
 # Every table of the file; the others are read by the client and the worker.
 SECTIONS: Final = frozenset({"client", "server", "worker"})
@@ -40,27 +42,32 @@ class ServerSettingsError(Exception):
 class ServerSettings(BaseSettings):
     """Everything a coordinator can be told. An unknown key is an error."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="AIKI_SERVER_", extra="forbid", frozen=True, allow_inf_nan=False
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
 
     listen: str = Field("127.0.0.1:7700", description="where it serves; port 0 takes a free one")
+    http: str = Field(
+        "", description="where it serves `/livez`, `/readyz` and `/metrics`, as `HOST:PORT`; empty: nowhere"
+    )
     store: str = Field(
-        "", description="redis://, rediss:// or unix:///PATH; empty: an embedded store in `data`"
+        "", description="`redis://`, `rediss://` or `unix:///PATH`; empty: an embedded store in `data`"
     )
     data: Path | None = Field(None, description="the folder of the embedded store")
     partitions: int = Field(64, ge=1, le=16384, description="fixed when a cluster is created")
-    durability: Literal["fsync", "local"] = Field("fsync", description="what the store must keep")
+    durability: Literal["fsync", "local"] = Field(
+        "fsync", description="what the store must keep: `fsync` or `local`"
+    )
     allow_unsafe: bool = Field(default=False, description="serve on a store that can lose acknowledged work")
     lease_ttl_seconds: float = Field(
         10.0, gt=0.1, le=3600, description="a worker that is not heard for this long is dead"
     )
     retention_days: float = Field(30.0, gt=0, description="closed runs are deleted after this many days")
-    log_format: Literal["text", "json"] = Field("text", description="how it logs")
+    log_format: Literal["text", "json"] = Field("text", description="how it logs: `text` or `json`")
 
-    @field_validator("listen")
+    @field_validator("listen", "http")
     @classmethod
-    def _is_address(cls, value: str) -> str:
+    def _is_address(cls, value: str, info: ValidationInfo) -> str:
+        if info.field_name == "http" and not value:
+            return value
         found = LISTEN.fullmatch(value)
         if found is None or int(found[2]) >= 2**16:
             raise ValueError(f"{value!r} is no address: write HOST:PORT, such as 127.0.0.1:7700")
@@ -84,11 +91,12 @@ class ServerSettings(BaseSettings):
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  we read no .env file
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  nor secrets' files yet
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  AIKI_SERVER_…_FILE names each
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags win over the environment, and that over the file."""
+        named = InitSettingsSource(settings_cls, init_kwargs=_read_named_files())
         file = InitSettingsSource(settings_cls, init_kwargs=dict(_read_section()))
-        return init_settings, env_settings, file
+        return init_settings, env_settings, named, file
 
 
 def load_settings(**given: object) -> ServerSettings:
@@ -102,6 +110,45 @@ def load_settings(**given: object) -> ServerSettings:
         return ServerSettings(**values)
     except ValidationError as error:
         raise ServerSettingsError(f"server settings are wrong: {_problems(error)}") from error
+
+
+def origins(given: Mapping[str, object]) -> dict[str, str]:
+    """Where the value of each setting comes from: flag, environment, file or default."""
+    section = _read_section()
+    files = _read_named_files()
+
+    def origin(name: str) -> str:
+        variable = f"{PREFIX}{name.upper()}"
+        if given.get(name) is not None:
+            return "flag"
+        if variable in os.environ:
+            return variable
+        if name in files:
+            return f"{variable}_FILE"
+        return os.environ.get(FILE_VARIABLE, FILE) if name in section else "default"
+
+    return {name: origin(name) for name in ServerSettings.model_fields}
+
+
+def _read_named_files() -> dict[str, Any]:
+    """The settings whose AIKI_SERVER_…_FILE names a file: what stands in it, without white space around it.
+
+    Raises:
+        ServerSettingsError: a file cannot be read, or the setting stands in the environment as well.
+    """
+    found: dict[str, Any] = {}
+    for name in ServerSettings.model_fields:
+        variable = f"{PREFIX}{name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if path is None:
+            continue
+        if variable in os.environ:
+            raise ServerSettingsError(f"{variable} and {variable}_FILE are both set: keep one of them")
+        try:
+            found[name] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise ServerSettingsError(f"{variable}_FILE: {path} cannot be read: {error}") from error
+    return found
 
 
 def _problems(error: ValidationError) -> str:

@@ -34,6 +34,7 @@ NOT_THEIRS: Final = frozenset({"aiki_sdk", "aiki_task", "aiki_worker", "aiki_wor
 @click.option("--runs", type=int, help="Runs held at once.")
 @click.option("--identity", help="A name for people.")
 @click.option("--build-id", help="What the code is; default: a digest of its sources.")
+@click.option("--http", metavar="HOST:PORT", help="Where /livez and /readyz are served; default: nowhere.")
 @click.option("--grace", help="How long running work may take to finish on SIGTERM, such as 30s.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 @click.option("--log-format", type=click.Choice(["text", "json"]))

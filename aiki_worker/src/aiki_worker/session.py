@@ -116,6 +116,11 @@ class Session:
         self._streams = 0
         self._stream: _Stream | None = None
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a stream on which it was welcomed."""
+        return self._stream is not None
+
     def submit(self, stream: int, batch: list[worker_pb2.WorkerMessage]) -> None:
         """Say *batch*; credits in it count for stream number *stream* only. Thread-safe; then `wake`."""
         self._submitted.append((stream, batch))

@@ -9,6 +9,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final
 
 from aiki.v1 import worker_pb2
@@ -23,7 +24,8 @@ JOIN_SECONDS_MAX: Final = 5.0
 class SessionThread:
     """A session on a loop of its own; made and used on the main loop.
 
-    `heard` is called on the main loop when something has arrived; `take` gives it.
+    `heard` is called on the main loop when something has arrived; `take` gives it. What `beside` opens is open, on
+    the session's loop, for as long as the session.
     """
 
     def __init__(
@@ -35,7 +37,9 @@ class SessionThread:
         heard: Callable[[], None],
         doing: Callable[[], str],
         die: Callable[[int], object],
+        beside: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
     ) -> None:
+        self._beside = beside
         self._main = asyncio.get_running_loop()
         self._addresses = addresses
         self._identity = identity
@@ -68,6 +72,11 @@ class SessionThread:
         while self._inbox:
             taken.append(self._inbox.popleft())
         return taken
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether a coordinator has welcomed it on the current stream."""
+        return self._session is not None and self._session.is_connected
 
     async def close(self) -> None:
         """End the session once all is said and answered, or after a few seconds."""
@@ -105,7 +114,7 @@ class SessionThread:
         self._loop.set_exception_handler(_tell_unless_noise)
         self._session = Session(self._addresses, self._identity, self._clock, self._deliver)
         self._ready.set()
-        async with asyncio.TaskGroup() as group:
+        async with self._beside(), asyncio.TaskGroup() as group:
             watch = group.create_task(self._watch(self._session))
             await self._session.run()
             watch.cancel()

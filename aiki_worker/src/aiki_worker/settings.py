@@ -6,6 +6,7 @@ Invariant: a key nobody knows is an error, never ignored.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
@@ -19,7 +20,12 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from aiki_client.settings import load_settings as load_client_settings, problems, read_section
+from aiki_client.settings import (
+    load_settings as load_client_settings,
+    problems,
+    read_named_files,
+    read_section,
+)
 from aiki_task.durations import Duration, parse
 from aiki_worker.errors import WorkerSettingsError
 
@@ -27,35 +33,45 @@ SECTION: Final = "worker"
 
 
 class WorkerSettings(BaseSettings):
-    """What a worker serves and how much of it.
-
-    Attributes:
-        address: `host:port` of coordinators, several with commas; default: the client's.
-        namespace: default: the client's.
-        queues: the queues it serves.
-        slots: attempts of tasks at once.
-        runs: runs held at once; default: as many as slots.
-        threads: threads for sync tasks; default: as many as slots.
-        cache_size: released runs that are kept in memory.
-        identity: a name for people; default: host and process id.
-        build_id: what the code is; default: a digest of its sources.
-        grace: how long running work may take to finish when the worker is told to stop.
-    """
+    """What a worker serves and how much of it. An unknown key is an error."""
 
     model_config = SettingsConfigDict(env_prefix="AIKI_WORKER_", extra="forbid", frozen=True)
 
-    address: str = Field(default_factory=lambda: load_client_settings().address)
-    namespace: str = Field(default_factory=lambda: load_client_settings().namespace, min_length=1)
-    queues: Annotated[tuple[str, ...], NoDecode] = ("default",)
-    slots: int = Field(default=100, ge=1, le=100_000)
-    runs: int | None = Field(default=None, ge=0)
-    threads: int | None = Field(default=None, ge=1)
-    cache_size: int = Field(default=1000, ge=0)
-    identity: str = Field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
-    build_id: str = ""
-    grace: timedelta = timedelta(seconds=10)
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["text", "json"] = "text"
+    address: str = Field(
+        default_factory=lambda: load_client_settings().address,
+        description="`host:port` of coordinators, several with commas; default: the client's",
+    )
+    namespace: str = Field(
+        default_factory=lambda: load_client_settings().namespace,
+        min_length=1,
+        description="the namespace of everything it serves; default: the client's",
+    )
+    queues: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("default",), description="the queues it serves, with commas"
+    )
+    slots: int = Field(default=100, ge=1, le=100_000, description="attempts of tasks at once")
+    runs: int | None = Field(default=None, ge=0, description="runs held at once; default: as many as slots")
+    threads: int | None = Field(
+        default=None, ge=1, description="threads for sync tasks; default: as many as slots"
+    )
+    cache_size: int = Field(default=1000, ge=0, description="released runs that are kept in memory")
+    identity: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}",
+        description="a name for people; default: host and process id",
+    )
+    build_id: str = Field(default="", description="what the code is; default: a digest of its sources")
+    http: str = Field(
+        default="",
+        description="where it serves `/livez`, `/readyz` and `/metrics`, as `HOST:PORT`; empty: nowhere",
+    )
+    grace: timedelta = Field(
+        default=timedelta(seconds=10),
+        description="how long running work may take to finish when the worker is told to stop, such as `30s`",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="`debug`, `info`, `warning` or `error`"
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="`text` or `json`")
 
     @field_validator("queues", mode="before")
     @classmethod
@@ -67,6 +83,14 @@ class WorkerSettings(BaseSettings):
     def _named(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value or not all(value):
             raise ValueError("a queue has a name: write one, such as default")
+        return value
+
+    @field_validator("http")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})", value)
+        if value and (found is None or int(found[2]) >= 2**16):
+            raise ValueError(f"{value!r} is no address: write HOST:PORT, such as 127.0.0.1:7702")
         return value
 
     @field_validator("grace", mode="before")
@@ -98,8 +122,11 @@ class WorkerSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is pydantic's
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        named = InitSettingsSource(
+            settings_cls, init_kwargs=read_named_files(settings_cls, WorkerSettingsError)
+        )
         file = InitSettingsSource(settings_cls, init_kwargs=dict(read_section(SECTION, WorkerSettingsError)))
-        return init_settings, env_settings, file
+        return init_settings, env_settings, named, file
 
 
 def load_settings(**given: object) -> WorkerSettings:

@@ -6,12 +6,15 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 
 from aiki_client.connection import parse_addresses
 from aiki_worker.clock import StoreClock
 from aiki_worker.dispatcher import Dispatcher
 from aiki_worker.handlers import Handlers
+from aiki_worker.http import probe_routes, serving_http
 from aiki_worker.session import Identity
 from aiki_worker.session_thread import SessionThread
 from aiki_worker.settings import WorkerSettings
@@ -58,13 +61,14 @@ class Worker:
         end = self._end = loop.create_future()
         clock = StoreClock()
         dispatcher = self._dispatcher = Dispatcher(self.handlers, self.settings, clock, self._over)
-        session = SessionThread(
+        session: SessionThread = SessionThread(
             self._addresses,
             self._identity(),
             clock,
             heard=dispatcher.pump,
             doing=dispatcher.doing,
             die=self._die,
+            beside=partial(self._serving_http, lambda: session.is_connected),
         )
         dispatcher.connect(session)
         session.start()
@@ -92,6 +96,21 @@ class Worker:
         dispatcher.drain()
         assert self._loop is not None
         self._loop.call_later(self.settings.grace.total_seconds(), dispatcher.hand_back_all)
+
+    @asynccontextmanager
+    async def _serving_http(self, is_connected: Callable[[], bool]) -> AsyncGenerator[None]:
+        if not self.settings.http:
+            yield
+            return
+
+        def problems() -> list[str]:
+            connected = [] if is_connected() else ["The worker is not connected to a coordinator."]
+            draining = [] if self._wanted is None else ["The worker is draining: it takes nothing new."]
+            return connected + draining
+
+        async with serving_http(self.settings.http, probe_routes(problems)) as address:
+            log.info("serving http at %s", address)
+            yield
 
     def _tell(self, wish: Callable[[Dispatcher], None]) -> None:
         self._wanted = wish

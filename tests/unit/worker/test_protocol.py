@@ -1,10 +1,12 @@
 """What a worker says and does, frame by frame."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
@@ -12,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from aiki.v1 import common_pb2, history_pb2, worker_pb2
 from aiki_task import AikiError
 from aiki_worker import Worker, collect, load_settings
+from tests.support.waiting import eventually
 from tests.unit.worker import flows
 from tests.unit.worker.peer import Peer, Stream, answer, grant, kinds, lease, started
 
@@ -390,3 +393,26 @@ def _status(reason: str) -> Any:
     status = status_pb2.Status(code=9, message=reason.lower())
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason=reason, domain="aiki"))
     return status
+
+
+async def test_ready_means_connected_and_not_draining(peer: Peer) -> None:
+    """Told over HTTP from the session's thread, with the reason."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    async with serving(peer, http=address) as worker, aiohttp.ClientSession() as session:
+
+        async def ask(path: str) -> tuple[int, str]:
+            async with session.get(f"http://{address}{path}") as answer:
+                return answer.status, await answer.text()
+
+        async def is_ready() -> bool:
+            return (await ask("/readyz"))[0] == 200
+
+        await peer.stream()
+        await eventually(is_ready, "the worker is ready")
+        assert await ask("/livez") == (200, "alive\n")
+
+        worker.drain()
+
+        status, text = await ask("/readyz")
+        assert (status, "draining" in text) == (503, True)

@@ -1,6 +1,6 @@
 """Settings of the client: flags win over the environment, the environment over `aiki.toml`.
 
-Invariant: a key nobody knows is an error, never ignored.
+Each setting can also be read from a file, such as a mounted secret, that AIKI_…_FILE names. Invariant: a key nobody knows is an error, never ignored.
 """
 
 import os
@@ -35,9 +35,10 @@ class ClientSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="AIKI_", extra="forbid", frozen=True)
 
-    # `host:port`; several with commas.
-    address: str = "localhost:7700"
-    namespace: str = Field(default="default", min_length=1)
+    address: str = Field(
+        default="localhost:7700", description="`host:port` of coordinators, several with commas"
+    )
+    namespace: str = Field(default="default", min_length=1, description="whose runs are meant")
 
     @classmethod
     def settings_customise_sources(
@@ -48,8 +49,9 @@ class ClientSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the base's shape
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        named = InitSettingsSource(settings_cls, init_kwargs=read_named_files(settings_cls, SettingsError))
         file = InitSettingsSource(settings_cls, init_kwargs=dict(read_section(SECTION, SettingsError)))
-        return init_settings, env_settings, file
+        return init_settings, env_settings, named, file
 
 
 def load_settings(**given: str | None) -> ClientSettings:
@@ -94,6 +96,27 @@ def read_section(section: str, refusal: type[AikiError]) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise refusal(f"{path}: [{section}] must be a table of settings")
     return cast("dict[str, Any]", found)
+
+
+def read_named_files(settings: type[BaseSettings], refusal: type[AikiError]) -> dict[str, Any]:
+    """The *settings* whose variable with `_FILE` names a file: what stands in it, without white space around it.
+
+    Raises:
+        AikiError: *refusal*: a file cannot be read, or the setting stands in the environment as well.
+    """
+    found: dict[str, Any] = {}
+    for name in settings.model_fields:
+        variable = f"{settings.model_config.get('env_prefix')}{name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if path is None:
+            continue
+        if variable in os.environ:
+            raise refusal(f"{variable} and {variable}_FILE are both set: keep one of them")
+        try:
+            found[name] = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise refusal(f"{variable}_FILE: {path} cannot be read: {error}") from error
+    return found
 
 
 def _problem(item: "ErrorDetails") -> str:
