@@ -1,5 +1,7 @@
 """What load balancers and probes are told by gRPC's health service."""
 
+from typing import Any
+
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from aiki_server.store import Stores
@@ -12,7 +14,7 @@ READY = ("", "readiness", "aiki.v1.WorkerService", "aiki.v1.WorkflowService")
 
 
 async def statuses(door: Door, *services: str) -> set[int]:
-    stub: health_pb2_grpc.HealthAsyncStub = health_pb2_grpc.HealthStub(door.channel)
+    stub: Any = health_pb2_grpc.HealthStub(door.channel)  # Its stubs know the blocking one only.
     return {(await stub.Check(health_pb2.HealthCheckRequest(service=service))).status for service in services}
 
 
