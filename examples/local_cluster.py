@@ -46,7 +46,12 @@ class LocalCluster:
             self.stop(name)
 
     def start_coordinator(
-        self, name: str = "coordinator", *, listen: str = "127.0.0.1:0", options: Sequence[str] = ()
+        self,
+        name: str = "coordinator",
+        *,
+        listen: str = "127.0.0.1:0",
+        options: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
     ) -> str:
         """Start a coordinator and wait until it serves; returns its address.
 
@@ -57,7 +62,7 @@ class LocalCluster:
         ready_file.unlink(missing_ok=True)
         store = () if "--store" in options else ("--data", str(self.folder / "data"))
         command = ("-m", "aiki_server", "server", "--listen", listen, "--lease-ttl", self.lease_ttl, *store)
-        self._spawn(name, [*command, "--ready-file", str(ready_file), *options])
+        self._spawn(name, [*command, "--ready-file", str(ready_file), *options], environment)
         address: str = json.loads(self._wait_for_file(name, ready_file))["address"]
         self.address = self.address or address
         return address
