@@ -136,7 +136,7 @@ def list_by_command(address: str, old: dict[str, str]) -> None:
             [
                 sys.executable,
                 "-c",
-                "from aiki_client.cli import main; main()",
+                "from aiki_client.cli import main; raise SystemExit(main())",
                 "run",
                 "list",
                 "--address",

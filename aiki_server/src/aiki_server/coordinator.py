@@ -19,7 +19,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from aiki.v1 import worker_pb2, worker_pb2_grpc, workflow_pb2, workflow_pb2_grpc
+from aiki.v1 import admin_pb2, admin_pb2_grpc, worker_pb2, worker_pb2_grpc, workflow_pb2, workflow_pb2_grpc
 from aiki_server.http.endpoint import serving_http
 from aiki_server.http.probes import probe_routes
 from aiki_server.loops.membership import Membership
@@ -28,6 +28,7 @@ from aiki_server.loops.readiness import Readiness
 from aiki_server.loops.streams import Hints, read_messages
 from aiki_server.loops.sweeper import Sweeper
 from aiki_server.loops.timers import Timers
+from aiki_server.rpc.admin_service import AdminService
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.worker_service import WorkerService
 from aiki_server.rpc.workflow_service import WorkflowService
@@ -89,11 +90,13 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     server = grpc.aio.server(options=OPTIONS)
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(hub, ttl), server)
     workflow_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(hub), server)
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(hub), server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [
         worker_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name,
         workflow_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name,
+        admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
     ]
     reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
     port = server.add_insecure_port(settings.listen)

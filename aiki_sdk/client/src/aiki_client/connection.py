@@ -204,7 +204,7 @@ class Connection:
         except grpc.aio.AioRpcError as error:
             if not _is_transient(error):
                 raise from_rpc(error) from error
-            endpoint.reason = _reason(error)
+            endpoint.reason = reason_of(error)
             self._current += 1
             raise NotNowError(error) from error
 
@@ -251,7 +251,8 @@ def _is_transient(error: grpc.aio.AioRpcError) -> bool:
     return error.code() in NOBODY if info is None else info.reason in NOT_NOW
 
 
-def _reason(error: grpc.aio.AioRpcError) -> str:
+def reason_of(error: grpc.aio.AioRpcError) -> str:
+    """Why nobody answered, in words that help."""
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "no answer in time"
     told = error.details() or error.code().name

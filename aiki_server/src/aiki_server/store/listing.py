@@ -62,6 +62,12 @@ class ListingStore:
             after = positions[-1]
         return found, _token(after) if after else ""
 
+    async def count_stalled(self, *, namespace: str) -> int:
+        """How many runs are stalled, in all partitions."""
+        indexes = (keys.index(keys.tag(number), namespace, "stalled") for number in range(self._partitions))
+        asked = [self._flusher.submit(("ZCARD", index), int) for index in indexes]
+        return sum([await count for count in asked])
+
     async def stalled(
         self, *, partition: int, namespace: str, workflow: str, version: str
     ) -> list[tuple[str, bytes]]:
