@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from examples.local_cluster import LocalCluster
+from tests.support.waiting import eventually
 
 
 def examine(*addresses: str) -> tuple[int, dict[tuple[str, str], dict[str, Any]]]:
@@ -26,8 +27,13 @@ def examine(*addresses: str) -> tuple[int, dict[tuple[str, str], dict[str, Any]]
     return ended.returncode, {(item["where"], item["subject"]): item for item in findings}
 
 
-def test_a_cluster_that_is_well(cluster: LocalCluster) -> None:
+async def test_a_cluster_that_is_well(cluster: LocalCluster) -> None:
     """Status 0; the workers are counted."""
+
+    async def worker_is_there() -> bool:
+        return examine(cluster.address)[1][cluster.address, "workers"]["severity"] == "ok"
+
+    await eventually(worker_is_there, "the worker is connected")
     status, findings = examine(cluster.address)
 
     assert status == 0
