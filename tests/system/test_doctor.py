@@ -31,7 +31,7 @@ async def test_a_cluster_that_is_well(cluster: LocalCluster) -> None:
     """Status 0; the workers are counted."""
 
     async def worker_is_there() -> bool:
-        return examine(cluster.address)[1][cluster.address, "workers"]["severity"] == "ok"
+        return bool(examine(cluster.address)[1][cluster.address, "workers"]["severity"] == "ok")
 
     await eventually(worker_is_there, "the worker is connected")
     status, findings = examine(cluster.address)
