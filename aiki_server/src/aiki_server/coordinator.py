@@ -132,6 +132,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
             await server.stop(DRAIN_SECONDS)
             for part in loops:
                 part.cancel()
+            await asyncio.to_thread(hub.traces.close)
     # A courtesy to the others: without a store there is nobody to be told.
     with contextlib.suppress(StoreError, TimeoutError):
         async with asyncio.timeout(LEAVE_SECONDS):

@@ -66,6 +66,7 @@ def _serve(modules: tuple[str, ...], **options: object) -> None:
     from aiki_worker import logs
     from aiki_worker.handlers import load
     from aiki_worker.settings import load_settings
+    from aiki_worker.tracing import shut_down
     from aiki_worker.worker import Worker
 
     settings = load_settings(**options)
@@ -76,6 +77,7 @@ def _serve(modules: tuple[str, ...], **options: object) -> None:
     serving = Worker(handlers, settings)
     _stop_on_signals(serving.drain)
     serving.run_forever()
+    shut_down()
     # A sync task that outlives the grace must not keep the process.
     sys.stderr.flush()
     os._exit(0)

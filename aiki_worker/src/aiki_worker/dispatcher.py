@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 from aiki.v1 import worker_pb2
 from aiki_task.task import Task
 from aiki_worker import messages
+from aiki_worker.attempt_spans import AttemptSpans
 from aiki_worker.clock import StoreClock
 from aiki_worker.executors import Attempt, Executors, Outcome
 from aiki_worker.handlers import Handlers
@@ -26,6 +27,7 @@ from aiki_worker.queries import Queries
 from aiki_worker.remote_tasks import RemoteTasks
 from aiki_worker.runs import Runs
 from aiki_worker.settings import WorkerSettings
+from aiki_worker.tracing import Tracing
 
 START_NOTE_SECONDS: Final = 0.1
 """A local attempt that takes longer has its start recorded."""
@@ -52,6 +54,7 @@ class Dispatcher:
     ) -> None:
         self.clock = clock
         self.identity = settings.identity
+        self.tracing = Tracing.of_process(settings.identity)
         self.served = Served(frozenset(handlers.tasks), frozenset(settings.queues))
         self.executors = Executors(settings.slots, settings.thread_count, self._soon)
         self._handlers = handlers
@@ -65,7 +68,8 @@ class Dispatcher:
         self._scheduled = False
         self._draining = False
         self._credits = _Credits()
-        self._remote = RemoteTasks(handlers.tasks, self.executors, clock, self._say)
+        spans = AttemptSpans(self.tracing, self.identity)
+        self._remote = RemoteTasks(handlers.tasks, self.executors, clock, self._say, spans)
         self._runs = Runs(settings.namespace, handlers.workflows, self, settings.cache_size, self._say)
         self._queries = Queries(settings.namespace, handlers.workflows, self._runs, self._say)
 
@@ -147,6 +151,8 @@ class Dispatcher:
             case messages.TaskAssignment():
                 self._credits.tasks_assigned += 1
                 self._remote.assign(message)
+            case messages.TaskReportResult():
+                self._remote.reported(message)
             case messages.HistoryPage():
                 if not self._queries.page(message):
                     self._runs.page(message)

@@ -22,9 +22,12 @@ from aiki_task.task import Task
 from aiki_worker import wire
 from aiki_worker.clock import StoreClock
 from aiki_worker.executors import Attempt, Executors, Outcome, Raised, Returned, is_final
+from aiki_worker.lease_trace import LeaseTrace
 from aiki_worker.messages import Lease, RunGrant
 from aiki_worker.placement import Served, attempt_seconds, retry_at_ms
 from aiki_worker.run_ledger import Commit, Dispatch, RunLedger, TaskSpec
+from aiki_worker.run_trace import RunTrace
+from aiki_worker.tracing import Tracing
 from aiki_workflow import events
 from aiki_workflow.engine import OpenTask, RunEngine
 from aiki_workflow.errors import DivergedError, WorkflowBugError
@@ -43,6 +46,7 @@ class Host(Protocol):
 
     executors: Executors
     clock: StoreClock
+    tracing: Tracing
     served: Served
     identity: str
 
@@ -66,11 +70,13 @@ class Memory:
     Attributes:
         failed: attempts that failed here, by address.
         deadlines_ms: when tasks with a total timeout must be over, by address.
+        trace: where in a trace the run is, if it is in one.
     """
 
     engine: RunEngine
     failed: dict[str, int] = field(default_factory=dict[str, int])
     deadlines_ms: dict[str, int] = field(default_factory=dict[str, int])
+    trace: RunTrace | None = None
 
     def close(self) -> None:
         """Give the engine's memory back."""
@@ -89,6 +95,7 @@ class HeldRun:
         self.ledger = RunLedger()
         self._host = host
         self._attempts: dict[str, Attempt] = {}
+        self.trace = LeaseTrace(grant.lease.run_id, memory, self.ledger, host)
 
     @property
     def title(self) -> str:
@@ -97,6 +104,7 @@ class HeldRun:
 
     def replay(self, history: Sequence[events.Event]) -> None:
         """Bring a fresh engine to the end of *history*."""
+        self.trace.begin(history)
 
         def turn() -> Sequence[events.Command]:
             return self.engine.replay(history)
@@ -109,6 +117,7 @@ class HeldRun:
 
     def feed_recorded(self, recorded: Sequence[events.Event]) -> None:
         """Feed what the history has already: all of it is durable, whatever it leads to."""
+        self.trace.saw(recorded)
         position = self.ledger.position
         for number, event in enumerate(recorded, start=1):
             if isinstance(event, events.TaskRetryDue):
@@ -123,6 +132,7 @@ class HeldRun:
         if self._attempts.get(address) is not attempt:
             return
         del self._attempts[address]
+        self.trace.ended(address, outcome)
         if not self.ledger.finished(address):
             return
         result = self._result_of(address, attempt, outcome)
@@ -157,6 +167,7 @@ class HeldRun:
 
     def stall(self, failure: FailureInfo) -> None:
         """Park the run."""
+        self.trace.stop()
         self.ledger.stall(failure)
         self.cancel_attempts()
 
@@ -173,6 +184,9 @@ class HeldRun:
 
     def _feed_result(self, result: events.Input) -> None:
         self.ledger.record_result(result)
+        self.trace.saw((result,))
+        if isinstance(result, events.TaskCompleted | events.TaskFailed):
+            self.trace.recorded(result.address)
         self._feed(result, self.ledger.position)
 
     def _feed(self, event: events.Input, position: int, ahead: Sequence[events.Event] = ()) -> None:
@@ -185,7 +199,8 @@ class HeldRun:
 
     def _turn(self, turn: Callable[[], Sequence[events.Command]]) -> Sequence[events.Command] | None:
         try:
-            return turn()
+            with self.trace.turn():
+                return turn()
         except WorkflowBugError as error:
             failure = error.failure
         except DivergedError as error:
@@ -195,6 +210,7 @@ class HeldRun:
         return None
 
     def _issue(self, commands: Sequence[events.Command], position: int) -> None:
+        commands = self.trace.stamped(commands)
         self.ledger.record_commands(commands)
         for command in commands:
             match command:
@@ -245,6 +261,7 @@ class HeldRun:
 
     def _dispatch(self, address: str, task: OpenTask) -> None:
         queue = task.call.options.queue or self.grant.queue
+        traceparent, trace_link = self.trace.for_queue()
         spec = TaskSpec(
             address=address,
             task=task.call.name,
@@ -255,6 +272,8 @@ class HeldRun:
             attempts_made=self.memory.failed.get(address, 0),
             workflow_id=self.grant.workflow_id,
             checkpoint=task.checkpoint,
+            traceparent=traceparent,
+            trace_link=trace_link,
         )
         note = events.TaskDispatched(at=self._host.clock.now_ms(), address=address, queue=queue)
         self.ledger.record_note(Dispatch(note, spec))
@@ -278,7 +297,8 @@ class HeldRun:
         host.executors.follow(handler, pulse, partial(self._tell_progress, pulse, task), PROGRESS_SECONDS_MAX)
         heartbeat = task.call.options.heartbeat_timeout
         heartbeat_s = None if heartbeat is None else heartbeat.total_seconds()
-        attempt = host.executors.start(handler, task.input, context, timeout_s, self._over, heartbeat_s)
+        with self.trace.attempt(address, context.attempt, handler.name):
+            attempt = host.executors.start(handler, task.input, context, timeout_s, self._over, heartbeat_s)
         self._attempts[address] = attempt
         host.attempt_started(self, address, attempt)
 
@@ -300,6 +320,7 @@ class HeldRun:
         self._forget(address)
         attempt = self._attempts.pop(address, None)
         if attempt is not None:
+            self.trace.cancelled(address)
             attempt.cancel()
 
     def _forget(self, address: str) -> None:
@@ -339,6 +360,7 @@ class HeldRun:
                 worker=self._host.identity,
             )
         )
+        self.trace.recorded(address)
         return None
 
     def _keep_progress(self, address: str, attempt: Attempt) -> None:

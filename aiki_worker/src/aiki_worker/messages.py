@@ -101,6 +101,16 @@ class TaskAssignment:
     heartbeat_s: float | None = None
     checkpoint: Payload | None = None
     completion_token: str = ""
+    traceparent: str = ""
+    trace_link: str = ""
+
+
+@record
+class TaskReportResult:
+    """The answer to a report; with a refusal it changed nothing."""
+
+    lease: Lease
+    refusal: Refusal | None
 
 
 @record
@@ -155,6 +165,7 @@ Inbound = (
     | HistoryPage
     | CommitResult
     | TaskAssignment
+    | TaskReportResult
     | Poke
     | Cancel
     | Recall
@@ -193,5 +204,6 @@ __all__ = [
     "SessionLost",
     "TaskAssignment",
     "TaskReport",
+    "TaskReportResult",
     "TaskSpec",
 ]

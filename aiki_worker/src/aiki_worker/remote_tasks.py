@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from opentelemetry.trace import SpanKind
+
 from aiki.v1 import worker_pb2
 from aiki_task.context import TaskContext
 from aiki_task.errors import RetryAfter
@@ -19,9 +21,10 @@ from aiki_task.payloads import Payload
 from aiki_task.pulse import Pulse
 from aiki_task.task import Task
 from aiki_worker import wire
+from aiki_worker.attempt_spans import AttemptSpans, place_of
 from aiki_worker.clock import StoreClock
 from aiki_worker.executors import Attempt, Deferred, Executors, Outcome, Returned, is_final
-from aiki_worker.messages import Lease, TaskAssignment, TaskReport
+from aiki_worker.messages import Lease, TaskAssignment, TaskReport, TaskReportResult
 from aiki_worker.placement import attempt_seconds
 
 PROGRESS_SECONDS: Final = 1.0
@@ -44,11 +47,13 @@ class RemoteTasks:
         executors: Executors,
         clock: StoreClock,
         say: Callable[[worker_pb2.WorkerMessage], None],
+        spans: AttemptSpans,
     ) -> None:
         self._tasks = tasks
         self._executors = executors
         self._clock = clock
         self._say = say
+        self._spans = spans
         self._assigned: dict[tuple[str, str], _Assigned] = {}
         self._waiting: deque[_Assigned] = deque()
 
@@ -77,6 +82,13 @@ class RemoteTasks:
         """Start what waits, as far as there are slots."""
         while self._waiting and self._executors.free > 0:
             self._start(self._waiting.popleft())
+
+    def reported(self, answer: TaskReportResult) -> None:
+        """What came of a task is recorded, or was not wanted any more."""
+        if answer.refusal is None:
+            self._spans.confirmed(answer.lease.thing)
+        else:
+            self._spans.forget(answer.lease.thing)
 
     def cancel(self, lease: Lease) -> None:
         """The lease is gone: stop, and report nothing."""
@@ -107,6 +119,7 @@ class RemoteTasks:
         if assigned is None:
             return
         if assigned.attempt is not None:
+            self._spans.forget(lease.thing)
             assigned.attempt.cancel()
         elif assigned in self._waiting:
             self._waiting.remove(assigned)
@@ -137,15 +150,19 @@ class RemoteTasks:
 
         self._say(wire.task_start_to_wire(assignment.lease))
         self._executors.follow(task, pulse, tell, PROGRESS_SECONDS)
-        assigned.attempt = self._executors.start(
-            task, assignment.input, context, timeout_s, over, assignment.heartbeat_s
-        )
+        thing = assignment.lease.thing
+        place = place_of(thing, assignment.traceparent, assignment.trace_link)
+        with self._spans.around(thing, place, assignment.attempt, task.name, kind=SpanKind.CONSUMER):
+            assigned.attempt = self._executors.start(
+                task, assignment.input, context, timeout_s, over, assignment.heartbeat_s
+            )
 
     def _over(self, assigned: _Assigned, attempt: Attempt, outcome: Outcome) -> None:
         lease = assigned.assignment.lease
         if self._assigned.get(lease.thing) is not assigned:
             return
         del self._assigned[lease.thing]
+        self._spans.ended(lease.thing, outcome)
         left = attempt.context.pulse.take()
         if left is not None and not isinstance(outcome, Returned):
             self._say(wire.progress_to_wire(lease, left))

@@ -42,6 +42,8 @@ class TaskSpec:
     attempts_made: int
     workflow_id: str
     checkpoint: Payload | None = None
+    traceparent: str = ""
+    trace_link: str = ""
 
 
 @record
@@ -118,6 +120,11 @@ class RunLedger:
     def position(self) -> int:
         """Events recorded under this lease so far."""
         return self._recorded
+
+    @property
+    def acknowledged(self) -> int:
+        """Events of them that stand."""
+        return self._acknowledged
 
     @property
     def phase(self) -> Phase:

@@ -114,6 +114,7 @@ class Runs:
             self._refused(run, result.number, result.refusal)
             return
         run.ledger.answer(result.number, mail_waits=result.mail_waits)
+        run.trace.acknowledged()
         if result.released:
             self._released(run, result)
             return
@@ -256,6 +257,7 @@ class Runs:
             log.error("%s: commit %d was refused: %s", run.title, number, refusal.message)
             failure = FailureInfo(kind="bug", type="InvalidCommitError", message=refusal.message)
             run.cancel_attempts()
+            run.trace.stop()
             self._say(wire.commit_to_wire(run.lease_wire, run.ledger.refused(number, failure)))
             return
         log.warning("%s: the lease is over (%s)", run.title, refusal.reason)
@@ -270,6 +272,7 @@ class Runs:
             self._touched.pop(run_id, None)
             self._cache.put(run_id, Mark(run.lease.epoch, run.lease.nonce, result.length), run.memory)
         else:
+            run.trace.closed()
             self._drop(run_id)
 
     def _holding(self, lease: Lease) -> HeldRun | None:

@@ -83,6 +83,8 @@ def spec_to_wire(spec: TaskSpec) -> history_pb2.TaskSpec:
         queue_timeout=_optional_duration(spec.options.queue_timeout),
         heartbeat_timeout=_optional_duration(spec.options.heartbeat_timeout),
         checkpoint=None if spec.checkpoint is None else payload_to_wire(spec.checkpoint),
+        traceparent=spec.traceparent,
+        trace_link=spec.trace_link,
     )
 
 
@@ -148,6 +150,9 @@ def inbound_from_wire(message: worker_pb2.CoordinatorMessage) -> messages.Inboun
             )
         case "task_assignment":
             return _assignment(message.task_assignment)
+        case "task_report_result":
+            answer = message.task_report_result
+            return messages.TaskReportResult(lease_from_wire(answer.lease), refusal_from_wire(answer))
         case "poke":
             return messages.Poke(lease_from_wire(message.poke.lease))
         case "cancel":
@@ -223,6 +228,8 @@ def _assignment(assignment: worker_pb2.TaskAssignment) -> messages.TaskAssignmen
         heartbeat_s=_seconds(spec, "heartbeat_timeout"),
         checkpoint=payload_from_wire(spec.checkpoint) if spec.HasField("checkpoint") else None,
         completion_token=assignment.completion_token,
+        traceparent=spec.traceparent,
+        trace_link=spec.trace_link,
     )
 
 

@@ -18,6 +18,7 @@ from aiki_client.errors import RunNotFoundError
 from aiki_client.event_wire import payload_to_wire
 from aiki_client.runs import Run, outcome_of, send_update, update_request
 from aiki_client.settings import load_settings
+from aiki_client.tracing import calling
 from aiki_client.views import RunState, RunView
 from aiki_task.durations import Duration, parse
 from aiki_task.payloads import ValueCodec
@@ -126,7 +127,9 @@ class Client(TaskCompletions):
         request.start.CopyFrom(start_request(call, existing=workflow_pb2.WORKFLOW_ID_POLICY_RETURN_EXISTING))
         self._name(request.start)
         handle = self._handle("", request.start.workflow_id, call.workflow)
-        output = await send_update(self._connection, request, handle.failure_of)
+        with calling(f"update {request.name}") as request.traceparent:
+            request.start.traceparent = request.traceparent
+            output = await send_update(self._connection, request, handle.failure_of)
         answer: A = update.result.decode(output)
         return answer
 
@@ -226,7 +229,10 @@ class Client(TaskCompletions):
 
     async def _start(self, request: workflow_pb2.StartRunRequest) -> tuple[str, str]:
         self._name(request)
-        response = await self._connection.call(lambda stub: stub.StartRun, request)
+        with calling(
+            f"start {request.workflow}", aiki_workflow_id=request.workflow_id
+        ) as request.traceparent:
+            response = await self._connection.call(lambda stub: stub.StartRun, request)
         return response.run_id, request.workflow_id
 
     def _name(self, request: workflow_pb2.StartRunRequest) -> None:

@@ -29,6 +29,7 @@ from aiki_client.errors import (
     WaitTimeoutError,
 )
 from aiki_client.event_wire import failure_from_wire, payload_from_wire, payload_to_wire
+from aiki_client.tracing import calling
 from aiki_client.views import RunState, RunView
 from aiki_task import durations
 from aiki_task.durations import Duration
@@ -227,7 +228,8 @@ class Run(RunControls, Generic[R]):
 
     async def _update(self, request: workflow_pb2.UpdateRunRequest) -> Payload:
         request.namespace = self.namespace
-        return await send_update(self._connection, request, self.failure_of)
+        with calling(f"update {request.name}", aiki_run_id=self.run_id) as request.traceparent:
+            return await send_update(self._connection, request, self.failure_of)
 
     async def _signal(self, name: str, codec: ValueCodec, value: object) -> None:
         request = workflow_pb2.SignalRunRequest(
@@ -237,7 +239,8 @@ class Run(RunControls, Generic[R]):
             name=name,
             value=payload_to_wire(codec.encode(value)),
         )
-        await self._connection.call(lambda stub: stub.SignalRun, request)
+        with calling(f"signal {name}", aiki_run_id=self.run_id) as request.traceparent:
+            await self._connection.call(lambda stub: stub.SignalRun, request)
 
     async def _wait_once(self, wait: timedelta) -> RunView:
         timeout = duration_pb2.Duration()

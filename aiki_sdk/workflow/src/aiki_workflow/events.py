@@ -1,11 +1,13 @@
 """The events of a history, as the engine sees them: proto/aiki/v1/history.proto says what each means.
 
 Inputs are fed to the code, commands were issued by it, notes are for people and for placement.
-`at` is when the maker made the event, milliseconds since the Unix epoch.
+`at` is when the maker made the event, milliseconds since the Unix epoch. Where in a trace a command was issued is the
+worker's to say, and no part of what the code asked for.
 """
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Final, Literal, get_args
 
 from aiki_task.failures import FailureInfo
@@ -34,6 +36,8 @@ class RunStarted:
     attempt: int = 1
     parent_run_id: str = ""
     parent_workflow_id: str = ""
+    traceparent: str = ""
+    trace_link: str = ""
 
 
 @record
@@ -73,6 +77,7 @@ class SignalReceived:
     at: int
     name: str
     value: Payload
+    traceparent: str = ""
 
 
 @record
@@ -118,6 +123,7 @@ class UpdateReceived:
     update_id: str
     name: str
     input: Payload
+    traceparent: str = ""
 
 
 @record
@@ -223,6 +229,8 @@ class ChildScheduled:
     confirm: bool = False
     delay_ms: int = 0
     chain_timeout_ms: int = 0
+    traceparent: str = field(default="", compare=False)
+    trace_link: str = field(default="", compare=False)
 
 
 @record
@@ -242,6 +250,7 @@ class SignalSent:
     workflow_id: str
     name: str
     value: Payload
+    traceparent: str = field(default="", compare=False)
 
 
 @record

@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiki.v1 import history_pb2
 from aiki_server.core import ids
 from aiki_server.core.runs import NextRun
+from aiki_server.core.traces import SpanRef, own_trace, run_span
 
 
 def next_run_of(
@@ -24,6 +25,11 @@ def next_run_of(
     started.version = continued.version
     started.input.CopyFrom(continued.input)
     started.seed = ""
+    # Each run of a chain is a trace of its own, else an endless one would be an endless trace.
+    before = SpanRef.parse(first.traceparent)
+    if before is not None:
+        started.traceparent = str(SpanRef(own_trace(next_id), run_span(next_id), before.sampled))
+        started.trace_link = str(SpanRef(before.trace_id, run_span(run_id), before.sampled))
     started.timeout_ms = continued.timeout_ms
     started.continued_from = run_id
     started.chain_index = first.chain_index + 1

@@ -36,6 +36,7 @@ from aiki_server.rpc.tokens import completion_token
 from aiki_server.rpc.waiters import Waiters
 from aiki_server.store import Stores
 from aiki_server.store.errors import StoreError
+from aiki_server.telemetry.tracing import Traces
 
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ class Hub:
         self.credit_came = asyncio.Event()
         self.timers_moved = asyncio.Event()
         self.partitions_moved: set[int] = set()
+        self.traces = Traces(coordinator_id)
         self._sticky: dict[str, Session] = {}
         self.waiters = Waiters()
         self.questions = Questions(self)

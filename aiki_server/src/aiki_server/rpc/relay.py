@@ -18,8 +18,12 @@ from aiki_server.core.runs import (
     RunRecord,
     Started,
     StartRun,
+    Terminated,
 )
+from aiki_server.core.traces import RunTrace
 from aiki_server.rpc.hub import Hub
+from aiki_server.rpc.terminations import trace_termination
+from aiki_server.telemetry.tracing import now_s
 
 CLOSE_TOGETHER = 50
 """Children of one run that are told at a time."""
@@ -78,7 +82,8 @@ class Relay:
 
     async def _start_child(self, entry: OutboxEntry, event: history_pb2.Event) -> None:
         child = event.child_scheduled
-        start = await self._start_of(entry, event)
+        begun_s = now_s()
+        start, trace = await self._start_of(entry, event)
         outcome = await self._stores.runs.start(start)
         if not isinstance(outcome, Started) or outcome.refused:
             failure = common_pb2.Failure(
@@ -88,6 +93,8 @@ class Relay:
             )
             await self._settle(entry.source, child.address, "refused", failure=failure)
             return
+        if not outcome.repeat:
+            self._hub.traces.started(start.run_id, start.workflow, trace, begun_s, parent=child.traceparent)
         if child.confirm:
             there = history_pb2.Event(time_ms=self._stores.clock.now_ms())
             there.child_started.address, there.child_started.run_id = child.address, start.run_id
@@ -102,11 +109,15 @@ class Relay:
                 )
             )
 
-    async def _start_of(self, entry: OutboxEntry, event: history_pb2.Event) -> StartRun:
+    async def _start_of(self, entry: OutboxEntry, event: history_pb2.Event) -> tuple[StartRun, RunTrace]:
         child = event.child_scheduled
         namespace, now_ms = entry.namespace, self._stores.clock.now_ms()
         record = await self._stores.runs.get(namespace=namespace, run_id=entry.source)
         begins_ms = now_ms + child.delay_ms if child.delay_ms else 0
+        run_id = self._child_run_id(entry, child)
+        trace = self._hub.traces.begin(
+            run_id, child.workflow, parent=child.traceparent, link=child.trace_link
+        )
         started_event = history_pb2.Event(time_ms=begins_ms or now_ms)
         started = started_event.run_started
         started.workflow, started.version = child.workflow, child.version
@@ -116,12 +127,13 @@ class Relay:
         if child.chain_timeout_ms:
             started.deadline_ms = (begins_ms or now_ms) + child.chain_timeout_ms
         started.attempt = 1
+        started.traceparent, started.trace_link = trace.traceparent, trace.link
         started.parent_run_id = entry.source
         started.parent_workflow_id = "" if record is None else record.workflow_id
-        return StartRun(
+        start = StartRun(
             namespace=namespace,
             workflow_id=child.workflow_id,
-            run_id=self._child_run_id(entry, child),
+            run_id=run_id,
             workflow=child.workflow,
             version=child.version,
             queue=child.queue,
@@ -132,6 +144,7 @@ class Relay:
             parent=entry.source,
             parent_address=child.address,
         )
+        return start, trace
 
     def _child_run_id(self, entry: OutboxEntry, child: history_pb2.ChildScheduled) -> str:
         return ids.child_run_id(
@@ -206,10 +219,10 @@ class Relay:
             if record is not None:
                 event = history_pb2.Event(time_ms=self._stores.clock.now_ms())
                 event.run_terminated.reason = reason
-                self._hub.terminated(
-                    record.run_id,
-                    await self._stores.control.terminate(record, event.SerializeToString()),
-                )
+                outcome = await self._stores.control.terminate(record, event.SerializeToString())
+                self._hub.terminated(record.run_id, outcome)
+                if isinstance(outcome, Terminated):
+                    trace_termination(self._hub, record, reason)
 
     async def _newest(self, namespace: str, run_id: str) -> RunRecord | None:
         """The run that a chain has come to."""
@@ -235,6 +248,7 @@ class Relay:
         sent = event.signal_sent
         mail = history_pb2.Event(time_ms=self._stores.clock.now_ms())
         mail.signal_received.name = sent.name
+        mail.signal_received.traceparent = sent.traceparent
         mail.signal_received.value.CopyFrom(sent.value)
         outcome = await self._stores.runs.deliver(
             namespace=entry.namespace,

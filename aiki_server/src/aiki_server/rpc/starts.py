@@ -10,10 +10,12 @@ import grpc
 from aiki.v1 import history_pb2, workflow_pb2
 from aiki_server.core import ids
 from aiki_server.core.runs import Attention, Delivered, Existing, IdPolicy, NotFound, RunClosed, StartRun
+from aiki_server.core.traces import RunTrace, SpanRef
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import Context, closed, invalid, limit, limit_name, not_found
 from aiki_server.rpc.status import refuse
 from aiki_server.rpc.views import Views
+from aiki_server.telemetry.tracing import now_s
 
 POLICIES: Final = {
     workflow_pb2.WORKFLOW_ID_POLICY_UNSPECIFIED: IdPolicy.EQUAL,
@@ -37,7 +39,8 @@ class Starts:
         """Start a run, or find the one that is there."""
         await self._validate(request, context)
         await self._require_room(context)
-        start = self._start_of(request)
+        begun_s = now_s()
+        start, trace = self._start_of(request)
         handler = ids.workflow_handler(start.workflow, start.version)
         if request.require_worker:
             await self._require_worker(start, handler, context)
@@ -48,6 +51,8 @@ class Starts:
         outcome = await future
         if isinstance(outcome, Existing):
             return await self._existing(request, start, outcome, context)
+        if not outcome.repeat:
+            self._hub.traces.started(start.run_id, start.workflow, trace, begun_s, parent=request.traceparent)
         waiting_for = ""
         if start.begins_ms:
             self._hub.timers_changed(ids.partition_of_run(start.run_id))
@@ -76,6 +81,8 @@ class Starts:
         await limit_name(context, "name", signal.name)
         await limit_name(context, "request_id", request_id)
         await limit(context, "value", signal.value)
+        if SpanRef.parse(signal.traceparent) is None:
+            signal.traceparent = ""
         event = history_pb2.Event(time_ms=self._stores.clock.now_ms(), signal_received=signal)
         outcome = await self._stores.runs.deliver(
             namespace=namespace or ids.DEFAULT_NAMESPACE,
@@ -104,10 +111,12 @@ class Starts:
             await limit_name(context, "the signal's name", request.signal.name)
             await limit(context, "the signal's value", request.signal.value)
 
-    def _start_of(self, request: workflow_pb2.StartRunRequest) -> StartRun:
+    def _start_of(self, request: workflow_pb2.StartRunRequest) -> tuple[StartRun, RunTrace]:
         namespace = request.namespace or ids.DEFAULT_NAMESPACE
         queue = request.queue or ids.DEFAULT_QUEUE
         version = request.version or "1"
+        run_id = ids.run_id_for(namespace, request.workflow_id, request.request_id, self._stores.partitions)
+        trace = self._hub.traces.begin(run_id, request.workflow, parent=request.traceparent)
         now_ms = self._stores.clock.now_ms()
         begins_ms = now_ms + request.delay.ToMilliseconds() if request.delay.ToMilliseconds() else 0
         event = history_pb2.Event(time_ms=begins_ms or now_ms)
@@ -117,6 +126,7 @@ class Starts:
         started.input.CopyFrom(request.input)
         started.timeout_ms = request.timeout.ToMilliseconds()
         started.attempt = 1
+        started.traceparent, started.trace_link = trace.traceparent, trace.link
         if request.HasField("chain_timeout"):
             started.deadline_ms = (begins_ms or now_ms) + request.chain_timeout.ToMilliseconds()
         mail = b""
@@ -124,12 +134,10 @@ class Starts:
             mail = history_pb2.Event(
                 time_ms=begins_ms or now_ms, signal_received=request.signal
             ).SerializeToString()
-        return StartRun(
+        start = StartRun(
             namespace=namespace,
             workflow_id=request.workflow_id,
-            run_id=ids.run_id_for(
-                namespace, request.workflow_id, request.request_id, self._stores.partitions
-            ),
+            run_id=run_id,
             workflow=request.workflow,
             version=version,
             queue=queue,
@@ -139,6 +147,7 @@ class Starts:
             begins_ms=begins_ms,
             mail=mail,
         )
+        return start, trace
 
     async def _existing(
         self,

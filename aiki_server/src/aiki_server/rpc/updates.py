@@ -10,6 +10,7 @@ import grpc
 from aiki.v1 import common_pb2, history_pb2, worker_pb2, workflow_pb2
 from aiki_server.core import ids
 from aiki_server.core.runs import Delivered, NotFound, RunClosed, RunRecord, RunState
+from aiki_server.core.traces import SpanRef
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import Context, closed, find, limit, limit_name, newest, not_found, set_within
 from aiki_server.rpc.questions import NobodyAnswersError
@@ -112,6 +113,7 @@ class Updates:
         received = event.update_received
         received.update_id, received.name = request.update_id, request.name
         received.input.CopyFrom(request.input)
+        received.traceparent = str(SpanRef.parse(request.traceparent) or "")
         outcome = await self._stores.runs.deliver(
             namespace=record.namespace,
             event=event.SerializeToString(),

@@ -182,7 +182,9 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         self, request: workflow_pb2.SignalRunRequest, context: Context
     ) -> workflow_pb2.SignalRunResponse:
         """Put a message into a run's mailbox."""
-        signal = history_pb2.SignalReceived(name=request.name, value=request.value)
+        signal = history_pb2.SignalReceived(
+            name=request.name, value=request.value, traceparent=request.traceparent
+        )
         run_id = await self._starts.signal(
             request.namespace, request.run, request.request_id, signal, context
         )

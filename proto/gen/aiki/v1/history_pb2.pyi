@@ -293,6 +293,8 @@ class RunStarted(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
     PARENT_WORKFLOW_ID_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    TRACE_LINK_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """The workflow's name."""
     version: _builtins.str
@@ -317,6 +319,12 @@ class RunStarted(_message.Message):
     """The run that started it, if one did."""
     parent_workflow_id: _builtins.str
     """The workflow id of that run."""
+    traceparent: _builtins.str
+    """The trace of the run, as a W3C traceparent: the span above that of the run, or the run's own where nothing is
+    above it. Says too whether the run is traced. Empty when nobody has decided that.
+    """
+    trace_link: _builtins.str
+    """A span that it follows from and is no part of, as a W3C traceparent; empty when there is none."""
     @_builtins.property
     def input(self) -> _common_pb2.Payload:
         """The arguments: a JSON object of "args" (array) and "kwargs" (object)."""
@@ -337,10 +345,12 @@ class RunStarted(_message.Message):
         attempt: _builtins.int = ...,
         parent_run_id: _builtins.str = ...,
         parent_workflow_id: _builtins.str = ...,
+        traceparent: _builtins.str = ...,
+        trace_link: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chain_index", b"chain_index", "continued_from", b"continued_from", "deadline_ms", b"deadline_ms", "input", b"input", "parent_run_id", b"parent_run_id", "parent_workflow_id", b"parent_workflow_id", "queue", b"queue", "seed", b"seed", "timeout_ms", b"timeout_ms", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chain_index", b"chain_index", "continued_from", b"continued_from", "deadline_ms", b"deadline_ms", "input", b"input", "parent_run_id", b"parent_run_id", "parent_workflow_id", b"parent_workflow_id", "queue", b"queue", "seed", b"seed", "timeout_ms", b"timeout_ms", "trace_link", b"trace_link", "traceparent", b"traceparent", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -448,8 +458,11 @@ class SignalReceived(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The signal's name."""
+    traceparent: _builtins.str
+    """The span of who sent it, as a W3C traceparent; empty when nobody traces."""
     @_builtins.property
     def value(self) -> _common_pb2.Payload:
         """Its value."""
@@ -459,10 +472,11 @@ class SignalReceived(_message.Message):
         *,
         name: _builtins.str = ...,
         value: _common_pb2.Payload | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "traceparent", b"traceparent", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -754,6 +768,8 @@ class TaskSpec(_message.Message):
     QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_TIMEOUT_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    TRACE_LINK_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """Names the call within the run."""
     task: _builtins.str
@@ -766,6 +782,10 @@ class TaskSpec(_message.Message):
     """Attempts already made and failed, by the run's own worker."""
     workflow_id: _builtins.str
     """The workflow id of the run, for people and for idempotency keys."""
+    traceparent: _builtins.str
+    """The span that it is part of, as a W3C traceparent; empty when nobody traces."""
+    trace_link: _builtins.str
+    """A span that it follows from and is no part of, as a W3C traceparent; empty when there is none."""
     @_builtins.property
     def input(self) -> _common_pb2.Payload:
         """The arguments, as in TaskScheduled."""
@@ -805,10 +825,12 @@ class TaskSpec(_message.Message):
         queue_timeout: _duration_pb2.Duration | None = ...,
         heartbeat_timeout: _duration_pb2.Duration | None = ...,
         checkpoint: _common_pb2.Payload | None = ...,
+        traceparent: _builtins.str = ...,
+        trace_link: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "checkpoint", b"checkpoint", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue_timeout", b"queue_timeout", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt_timeout", b"attempt_timeout", "attempts_made", b"attempts_made", "checkpoint", b"checkpoint", "deadline_ms", b"deadline_ms", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue", b"queue", "queue_timeout", b"queue_timeout", "retry", b"retry", "task", b"task", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt_timeout", b"attempt_timeout", "attempts_made", b"attempts_made", "checkpoint", b"checkpoint", "deadline_ms", b"deadline_ms", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue", b"queue", "queue_timeout", b"queue_timeout", "retry", b"retry", "task", b"task", "trace_link", b"trace_link", "traceparent", b"traceparent", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -927,10 +949,13 @@ class UpdateReceived(_message.Message):
     UPDATE_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     update_id: _builtins.str
     """Names the update within the run, whoever repeats it."""
     name: _builtins.str
     """The update's name."""
+    traceparent: _builtins.str
+    """The span of who sent it, as a W3C traceparent; empty when nobody traces."""
     @_builtins.property
     def input(self) -> _common_pb2.Payload:
         """The arguments, as in TaskScheduled."""
@@ -941,10 +966,11 @@ class UpdateReceived(_message.Message):
         update_id: _builtins.str = ...,
         name: _builtins.str = ...,
         input: _common_pb2.Payload | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "name", b"name", "update_id", b"update_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "name", b"name", "traceparent", b"traceparent", "update_id", b"update_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1091,6 +1117,8 @@ class ChildScheduled(_message.Message):
     CONFIRM_FIELD_NUMBER: _builtins.int
     DELAY_MS_FIELD_NUMBER: _builtins.int
     CHAIN_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
+    TRACE_LINK_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """Names the call within the run."""
     workflow: _builtins.str
@@ -1111,6 +1139,10 @@ class ChildScheduled(_message.Message):
     """How long its start waits, in milliseconds."""
     chain_timeout_ms: _builtins.int
     """When it and all that continue it must be over, in milliseconds from its start; 0 means never."""
+    traceparent: _builtins.str
+    """The span that it is part of, as a W3C traceparent; empty when nobody traces."""
+    trace_link: _builtins.str
+    """A span that it follows from and is no part of, as a W3C traceparent; empty when there is none."""
     @_builtins.property
     def input(self) -> _common_pb2.Payload:
         """The arguments, as in TaskScheduled."""
@@ -1129,10 +1161,12 @@ class ChildScheduled(_message.Message):
         confirm: _builtins.bool = ...,
         delay_ms: _builtins.int = ...,
         chain_timeout_ms: _builtins.int = ...,
+        traceparent: _builtins.str = ...,
+        trace_link: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "chain_timeout_ms", b"chain_timeout_ms", "close_policy", b"close_policy", "confirm", b"confirm", "delay_ms", b"delay_ms", "input", b"input", "queue", b"queue", "timeout_ms", b"timeout_ms", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "chain_timeout_ms", b"chain_timeout_ms", "close_policy", b"close_policy", "confirm", b"confirm", "delay_ms", b"delay_ms", "input", b"input", "queue", b"queue", "timeout_ms", b"timeout_ms", "trace_link", b"trace_link", "traceparent", b"traceparent", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1170,12 +1204,15 @@ class SignalSent(_message.Message):
     WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """Names the call within the run."""
     workflow_id: _builtins.str
     """The workflow id of the other run."""
     name: _builtins.str
     """The signal's name."""
+    traceparent: _builtins.str
+    """The span of who sends it, as a W3C traceparent; empty when nobody traces."""
     @_builtins.property
     def value(self) -> _common_pb2.Payload:
         """Its value."""
@@ -1187,10 +1224,11 @@ class SignalSent(_message.Message):
         workflow_id: _builtins.str = ...,
         name: _builtins.str = ...,
         value: _common_pb2.Payload | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "value", b"value", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "traceparent", b"traceparent", "value", b"value", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -98,6 +98,7 @@ class StartRunRequest(_message.Message):
     CHAIN_TIMEOUT_FIELD_NUMBER: _builtins.int
     DELAY_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace; empty means "default"."""
     request_id: _builtins.str
@@ -114,6 +115,8 @@ class StartRunRequest(_message.Message):
     """What to do when the workflow id is in use."""
     require_worker: _builtins.bool
     """Refuse when no connected worker serves the workflow in this version."""
+    traceparent: _builtins.str
+    """The caller's span, as a W3C traceparent; empty when the caller does not trace."""
     @_builtins.property
     def input(self) -> _common_pb2.Payload:
         """The arguments: a JSON object of "args" (array) and "kwargs" (object)."""
@@ -150,10 +153,11 @@ class StartRunRequest(_message.Message):
         chain_timeout: _duration_pb2.Duration | None = ...,
         delay: _duration_pb2.Duration | None = ...,
         signal: _history_pb2.SignalReceived | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["chain_timeout", b"chain_timeout", "delay", b"delay", "input", b"input", "signal", b"signal", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_timeout", b"chain_timeout", "delay", b"delay", "id_policy", b"id_policy", "input", b"input", "namespace", b"namespace", "queue", b"queue", "request_id", b"request_id", "require_worker", b"require_worker", "signal", b"signal", "timeout", b"timeout", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_timeout", b"chain_timeout", "delay", b"delay", "id_policy", b"id_policy", "input", b"input", "namespace", b"namespace", "queue", b"queue", "request_id", b"request_id", "require_worker", b"require_worker", "signal", b"signal", "timeout", b"timeout", "traceparent", b"traceparent", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -763,12 +767,15 @@ class SignalRunRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace; empty means "default"."""
     request_id: _builtins.str
     """Random, made once by the caller and kept over its retries; a repeat within 24 h is a no-op."""
     name: _builtins.str
     """The signal's name."""
+    traceparent: _builtins.str
+    """The caller's span, as a W3C traceparent; empty when the caller does not trace."""
     @_builtins.property
     def run(self) -> Global___RunReference:
         """Which run."""
@@ -785,10 +792,11 @@ class SignalRunRequest(_message.Message):
         request_id: _builtins.str = ...,
         name: _builtins.str = ...,
         value: _common_pb2.Payload | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "namespace", b"namespace", "request_id", b"request_id", "run", b"run", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "namespace", b"namespace", "request_id", b"request_id", "run", b"run", "traceparent", b"traceparent", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1241,12 +1249,15 @@ class UpdateRunRequest(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace; empty means "default"."""
     update_id: _builtins.str
     """Names the update: a repeat gets the same answer and does nothing again."""
     name: _builtins.str
     """The update's name."""
+    traceparent: _builtins.str
+    """The caller's span, as a W3C traceparent; empty when the caller does not trace."""
     @_builtins.property
     def run(self) -> Global___RunReference:
         """Which run."""
@@ -1273,10 +1284,11 @@ class UpdateRunRequest(_message.Message):
         input: _common_pb2.Payload | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
         start: Global___StartRunRequest | None = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "run", b"run", "start", b"start", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "name", b"name", "namespace", b"namespace", "run", b"run", "start", b"start", "timeout", b"timeout", "update_id", b"update_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "name", b"name", "namespace", b"namespace", "run", b"run", "start", b"start", "timeout", b"timeout", "traceparent", b"traceparent", "update_id", b"update_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,114 @@
+"""OpenTelemetry's SDK, set up from the standard OTEL_… variables.
+
+Invariant: nothing here waits for a collector. Spans wait in a bounded queue for a thread of their own; what does
+not fit is dropped, and at the end of the process they get a moment and no more.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from opentelemetry.sdk.environment_variables import (
+    OTEL_EXPORTER_OTLP_ENDPOINT,
+    OTEL_EXPORTER_OTLP_PROTOCOL,
+    OTEL_EXPORTER_OTLP_TIMEOUT,
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
+    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT,
+    OTEL_RESOURCE_ATTRIBUTES,
+    OTEL_SDK_DISABLED,
+    OTEL_SERVICE_NAME,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+OTEL_TRACES_EXPORTER: Final = "OTEL_TRACES_EXPORTER"  # the SDK has no name for it
+EXPORT_SECONDS_MAX: Final = 5
+LAST_SECONDS_MAX: Final = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+class DerivedIds(IdGenerator):
+    """Gives the next span of this thread the ids that it is to have, and all others random ones."""
+
+    def __init__(self) -> None:
+        self._random = RandomIdGenerator()
+        self._next = threading.local()
+
+    def expect(self, *, trace_id: str, span_id: str) -> None:
+        """The next span that this thread begins has these."""
+        self._next.trace_id, self._next.span_id = int(trace_id, 16), int(span_id, 16)
+
+    def generate_span_id(self) -> int:
+        given: int = self._next.__dict__.pop("span_id", 0)
+        self._next.__dict__.pop("trace_id", 0)
+        return given or self._random.generate_span_id()
+
+    def generate_trace_id(self) -> int:
+        """Asked for a root span only, and before its span id."""
+        given: int = self._next.__dict__.pop("trace_id", 0)
+        return given or self._random.generate_trace_id()
+
+
+def is_disabled(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether OTEL_SDK_DISABLED says so."""
+    return environment.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
+
+
+def exports_traces(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether spans go anywhere: an OTLP endpoint is named, or the exporter is."""
+    chosen = environment.get(OTEL_TRACES_EXPORTER, "").strip()
+    if is_disabled(environment) or chosen == "none":
+        return False
+    if chosen and chosen != "otlp":
+        log.warning("only the exporter otlp is there for traces: none are sent", OTEL_TRACES_EXPORTER=chosen)
+        return False
+    return bool(
+        chosen
+        or environment.get(OTEL_EXPORTER_OTLP_ENDPOINT)
+        or environment.get(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
+    )
+
+
+def tracer_provider(service: str, instance: str, ids: IdGenerator) -> TracerProvider:
+    """A provider whose spans go to the collector that the environment names, if it does."""
+    provider = TracerProvider(
+        resource=Resource.create(_resource(service, instance)), id_generator=ids, shutdown_on_exit=False
+    )
+    if exports_traces():
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+
+        protocol = os.environ.get(
+            OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, os.environ.get(OTEL_EXPORTER_OTLP_PROTOCOL, "grpc")
+        )
+        if protocol != "grpc":
+            log.warning("spans go by gRPC, whatever the protocol asked for", protocol=protocol)
+        named = {OTEL_EXPORTER_OTLP_TIMEOUT, OTEL_EXPORTER_OTLP_TRACES_TIMEOUT} & os.environ.keys()
+        timeout = None if named else EXPORT_SECONDS_MAX
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=timeout)))
+    return provider
+
+
+def shut_down(provider: TracerProvider) -> None:
+    """Send what is left, if that takes no more than a moment."""
+    last = threading.Thread(target=provider.shutdown, name="aiki-last-spans", daemon=True)
+    last.start()
+    last.join(LAST_SECONDS_MAX)
+
+
+def _resource(service: str, instance: str) -> dict[str, str]:
+    """What the environment says wins, which `Resource.create` would have the other way round."""
+    said = os.environ.get(OTEL_RESOURCE_ATTRIBUTES, "")
+    attributes = {"service.instance.id": instance}
+    if OTEL_SERVICE_NAME not in os.environ:
+        attributes["service.name"] = service
+    return {name: value for name, value in attributes.items() if f"{name}=" not in said}
