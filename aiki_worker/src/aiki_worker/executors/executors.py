@@ -1,0 +1,81 @@
+"""The slots of a worker, and what runs in them.
+
+Invariant: a slot is taken from an attempt's start until its code has really ended; a sync attempt that
+timed out or was cancelled is over for its run at once and for its slot when its thread returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiki_task.context import TaskContext
+from aiki_task.payloads import Payload
+from aiki_task.pulse import Pulse
+from aiki_task.task import Task
+from aiki_worker.executors.attempt import Attempt
+from aiki_worker.executors.limits import Limits
+from aiki_worker.executors.loop import LoopExecutor
+from aiki_worker.executors.outcomes import Outcome
+from aiki_worker.executors.threads import ThreadExecutor
+from aiki_worker.progress import Progress
+
+
+class Executors:
+    """Made and used on the main loop; `freed` is told when a slot is free again."""
+
+    def __init__(self, slots: int, threads: int, freed: Callable[[], None]) -> None:
+        self.slots = slots
+        self._freed = freed
+        self._attempts: set[Attempt] = set()
+        self._loop = asyncio.get_running_loop()
+        self._limits = Limits(self._attempts.__contains__)
+        self._on_loop = LoopExecutor(self._ended)
+        self._threads = ThreadExecutor(threads, self._ended)
+
+    @property
+    def free(self) -> int:
+        """Slots that nothing runs in."""
+        return self.slots - len(self._attempts)
+
+    @property
+    def attempts(self) -> int:
+        """Attempts whose code has not ended yet."""
+        return len(self._attempts)
+
+    def start(
+        self,
+        task: Task[..., Any],
+        payload: Payload,
+        context: TaskContext,
+        timeout_s: float | None,
+        done: Callable[[Attempt, Outcome], None],
+        heartbeat_s: float | None = None,
+    ) -> Attempt:
+        """Start an attempt; *done* is called once, on the main loop, unless it is cancelled before."""
+        attempt = Attempt(task, context, timeout_s, heartbeat_s, done)
+        self._attempts.add(attempt)
+        self._limits.begin(attempt)
+        executor = self._on_loop if task.is_async else self._threads
+        executor.start(attempt, payload)
+        return attempt
+
+    def follow(
+        self, task: Task[..., Any], pulse: Pulse, tell: Callable[[Payload], None], slowest_s: float
+    ) -> None:
+        """Have *tell* called on the main loop with new checkpoints of an attempt that is about to start."""
+        pulse.connect(Progress(self._loop, pulse, tell, slowest_s).beaten, is_async=task.is_async)
+
+    async def close(self) -> None:
+        """Cancel what runs and wait for what can be stopped; threads cannot."""
+        for attempt in list(self._attempts):
+            attempt.cancel()
+        self._threads.close()
+        await self._on_loop.close()
+
+    def _ended(self, attempt: Attempt) -> None:
+        """The code of *attempt* is over: its slot is free."""
+        self._attempts.discard(attempt)
+        self._limits.end(attempt)
+        self._freed()

@@ -1,0 +1,45 @@
+"""Sync attempts, in threads, which nobody can stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from aiki_task.payloads import Payload
+from aiki_worker.executors.attempt import Attempt
+from aiki_worker.executors.calling import call_sync
+from aiki_worker.executors.outcomes import Outcome
+
+
+class ThreadExecutor:
+    """Runs the functions of sync tasks. `ended` is told on the main loop when the code of one is over."""
+
+    def __init__(self, threads: int, ended: Callable[[Attempt], None]) -> None:
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="aiki-task")
+
+    def start(self, attempt: Attempt, payload: Payload) -> None:
+        """Start it as soon as a thread is free."""
+        context = contextvars.copy_context()
+        work = self._pool.submit(context.run, call_sync, attempt.task, attempt.context, payload)
+        work.add_done_callback(lambda future: self._returned(attempt, future))
+
+    def close(self) -> None:
+        """Start nothing more; what runs goes on."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _returned(self, attempt: Attempt, future: Future[Outcome]) -> None:
+        """On the attempt's thread."""
+        with contextlib.suppress(RuntimeError):  # the main loop is gone
+            self._loop.call_soon_threadsafe(self._take, attempt, future)
+
+    def _take(self, attempt: Attempt, future: Future[Outcome]) -> None:
+        self._ended(attempt)
+        if future.cancelled():
+            return
+        error = future.exception()
+        attempt.finish(future.result() if error is None else attempt.stopped(error))
