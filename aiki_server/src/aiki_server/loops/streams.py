@@ -75,10 +75,10 @@ class Hints:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _round(self, reader: StreamReader) -> None:
-        self._hub.credit_came.clear()
+        self._hub.matching.credit_came.clear()
         credit = self._look()
         if not credit:
-            await self._hub.credit_came.wait()
+            await self._hub.matching.credit_came.wait()
             return
         if time.monotonic() >= self._claim_at:
             self._claim_at = time.monotonic() + CLAIM_SECONDS
@@ -102,8 +102,8 @@ class Hints:
     async def _interrupt_for_more(self, reader: StreamReader, reading: Collection[str]) -> None:
         """While a read blocks: credit for a stream that it leaves out ends it."""
         while True:
-            await self._hub.credit_came.wait()
-            self._hub.credit_came.clear()
+            await self._hub.matching.credit_came.wait()
+            self._hub.matching.credit_came.clear()
             if not self._look().keys() <= set(reading):
                 while not await reader.interrupt():  # noqa: ASYNC110  the store tells nobody that a read blocks
                     await asyncio.sleep(INTERRUPT_SECONDS)
@@ -132,14 +132,14 @@ class Hints:
     def _act(self, hint: Hint, work: Work) -> bool:
         """Grant what the hint names; false when nobody here has credit for it."""
         hub = self._hub
-        session = hub.pick_for_hint(hint.run_id, *work, tasks=bool(hint.address))
+        session = hub.matching.pick_for_hint(hint.run_id, *work, tasks=bool(hint.address))
         if session is None:
             return False
         hub.when_done(hub.stores.queues.done([hint]), lambda _: None)
         if hint.address:
-            hub.take(session, hint.run_id, hint.address)
+            hub.matching.take(session, hint.run_id, hint.address)
         else:
-            hub.grant(session, hint.run_id)
+            hub.matching.grant(session, hint.run_id)
         return True
 
 

@@ -44,10 +44,10 @@ class Starts:
         handler = ids.workflow_handler(start.workflow, start.version)
         if request.require_worker:
             await self._require_worker(start, handler, context)
-        session = None if start.begins_ms else self._hub.pick(start.namespace, start.queue, handler)
+        session = None if start.begins_ms else self._hub.matching.pick(start.namespace, start.queue, handler)
         future = self._stores.runs.start(start)
         if session is not None:
-            self._hub.grant(session, start.run_id)
+            self._hub.matching.grant(session, start.run_id)
         outcome = await future
         if isinstance(outcome, Existing):
             return await self._existing(request, start, outcome, context)

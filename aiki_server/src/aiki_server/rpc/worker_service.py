@@ -195,7 +195,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                 self._reports.take(session, message.task_report)
             case "credit":
                 session.set_credit(message.credit)
-                self._hub.credit_came.set()
+                self._hub.matching.credit_came.set()
             case "renew":
                 future = self._stores.sessions.renew(incarnation=session.incarnation, ttl_ms=self._ttl_ms)
                 self._hub.when_done(future, partial(self._renewed, session))
@@ -333,10 +333,12 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             for coordinator_id in {*answer.waiters, hub.coordinator_id}:
                 hub.tell(coordinator_id, f"ended {run_id}")
         if answer.closed or sent.stalls:
-            hub.forget_near(run_id, session)
+            hub.matching.forget_near(run_id, session)
             self._attend_next(session, sent)
         elif answer.released:
-            hub.keep_near(run_id, session, CacheMark(sent.token.epoch, sent.token.nonce, answer.length))
+            hub.matching.keep_near(
+                run_id, session, CacheMark(sent.token.epoch, sent.token.nonce, answer.length)
+            )
         if sent.effects.timers:
             hub.timers_changed(ids.partition_of_run(run_id))
 

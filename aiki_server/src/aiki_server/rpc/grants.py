@@ -1,0 +1,104 @@
+"""Asks the store for work on behalf of a session, and sends what it got.
+
+Credit is spent when the store is asked and given back when there was nothing. An answer that comes after its
+session has gone is handed back at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from functools import partial
+
+from aiki.v1 import common_pb2, history_pb2, worker_pb2
+from aiki_server.core.runs import Fenced, Granted, NotReady, Released, Taken
+from aiki_server.rpc.answers import when_done
+from aiki_server.rpc.session import Session, lease_to_wire
+from aiki_server.rpc.tokens import completion_token
+from aiki_server.store import Stores
+
+
+def _nonce() -> str:
+    return secrets.token_hex(6)
+
+
+class Grants:
+    """`credit_came` is told when credit is given back; `released` gets the answers of what is handed back."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        credit_came: asyncio.Event,
+        released: Callable[[asyncio.Future[Released | Fenced]], None],
+    ) -> None:
+        self._stores = stores
+        self._credit_came = credit_came
+        self._released = released
+
+    def grant(self, session: Session, run_id: str) -> None:
+        """Ask the store for the run, and send it."""
+        session.spend(runs=1)
+        future = self._stores.runs.grant(
+            run_id=run_id, incarnation=session.incarnation, nonce=_nonce(), cached=session.cached.get(run_id)
+        )
+        when_done(future, partial(self._granted, session), lambda _: self._give_back(session, runs=1))
+
+    def take(self, session: Session, run_id: str, address: str) -> None:
+        """Ask the store for a remote task, and send it."""
+        session.spend(tasks=1)
+        future = self._stores.tasks.take(
+            run_id=run_id,
+            address=address,
+            incarnation=session.incarnation,
+            nonce=_nonce(),
+            worker=session.hello.identity,
+        )
+        when_done(future, partial(self._taken, session), lambda _: self._give_back(session, tasks=1))
+
+    def _give_back(self, session: Session, *, runs: int = 0, tasks: int = 0) -> None:
+        """Credit that came to nothing."""
+        session.spend(runs=-runs, tasks=-tasks)
+        self._credit_came.set()
+
+    def _granted(self, session: Session, answer: Granted | NotReady) -> None:
+        if isinstance(answer, NotReady):
+            self._give_back(session, runs=1)
+            return
+        if session.closed:
+            self._released(self._stores.runs.release(token=answer.token, incarnation=session.incarnation))
+            return
+        record = answer.record
+        lease = lease_to_wire(answer.token)
+        grant = worker_pb2.RunGrant(
+            lease=lease,
+            workflow_id=record.workflow_id,
+            workflow=record.workflow,
+            version=record.version,
+            queue=record.queue,
+            length=answer.length,
+            first_index=answer.first_index,
+            events=[history_pb2.Event.FromString(event) for event in answer.events],
+        )
+        session.send(worker_pb2.CoordinatorMessage(run_grant=grant))
+        if answer.mail_waits:
+            session.send(worker_pb2.CoordinatorMessage(poke=worker_pb2.Poke(lease=lease)))
+
+    def _taken(self, session: Session, answer: Taken | NotReady) -> None:
+        if isinstance(answer, NotReady):
+            self._give_back(session, tasks=1)
+            return
+        if session.closed:
+            self._released(self._stores.tasks.release(token=answer.token, incarnation=session.incarnation))
+            return
+        spec = history_pb2.TaskSpec.FromString(answer.spec)
+        if answer.checkpoint:
+            spec.checkpoint.CopyFrom(common_pb2.Payload.FromString(answer.checkpoint))
+        session.assigned[answer.token.run_id, answer.token.address] = (spec, answer.attempt)
+        assignment = worker_pb2.TaskAssignment(
+            lease=lease_to_wire(answer.token),
+            spec=spec,
+            attempt=answer.attempt,
+            completion_token=completion_token(answer.token),
+        )
+        session.send(worker_pb2.CoordinatorMessage(task_assignment=assignment))
