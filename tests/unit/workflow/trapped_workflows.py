@@ -1,6 +1,7 @@
 """Workflows that call what would differ on replay, each in its own way."""
 
 import logging
+import multiprocessing
 import random
 import socket
 import subprocess
@@ -25,9 +26,11 @@ CALLS: dict[str, Callable[[], object]] = {
     "open": lambda: Path(__file__).read_text(),
     "subprocess.Popen": lambda: subprocess.run([sys.executable, "-c", ""], check=True),
     "socket.getaddrinfo": lambda: socket.create_connection(("localhost", 1)),
+    "os.remove": lambda: Path("nowhere").unlink(),
+    "os.scandir": lambda: list(Path().rglob("*.py")),
+    "os.fork": lambda: multiprocessing.get_context("fork").Process(target=print).start(),
+    "_thread.start_new_thread": lambda: threading.Thread(target=print).start(),
 }
-if sys.version_info >= (3, 12):  # older ones do not audit it
-    CALLS["_thread.start_new_thread"] = lambda: threading.Thread(target=print).start()
 HARMLESS: dict[str, Callable[[], object]] = {
     "a log record": lambda: logging.getLogger("trapped").warning("it has a time of its own"),
     "a generator of one's own": lambda: random.Random(1).random(),

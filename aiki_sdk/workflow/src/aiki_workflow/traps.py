@@ -1,6 +1,6 @@
 """Traps for what replays differently: they name what to use instead. Best effort; `aiki lint` finds more.
 
-Two kinds. What the interpreter audits (files, sockets, processes, from Python 3.12 on threads) is trapped by an audit
+Two kinds. What the interpreter audits (files, sockets, processes, threads) is trapped by an audit
 hook, when an author's module asks for it itself or through the standard library's wrappers. What it does not (clocks,
 `time.sleep`, random numbers, uuids) is trapped by stand-ins in the namespaces of modules that define workflows: there the names
 `time`, `random`, `uuid` and `secrets`, and functions imported from them, ask first whether a run calls. Elsewhere
@@ -14,6 +14,7 @@ import functools
 import random
 import secrets
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
@@ -33,22 +34,57 @@ REPLACEMENTS: Final[dict[str, dict[str, str]]] = {
     },
     "random": {
         name: f"random().{name}()"
-        for name in ("random", "randint", "randrange", "choice", "choices", "sample", "shuffle", "uniform")
+        for name in (
+            *(
+                "random",
+                "randint",
+                "randrange",
+                "randbytes",
+                "getrandbits",
+                "choice",
+                "choices",
+                "sample",
+                "shuffle",
+            ),
+            *("uniform", "triangular", "gauss", "normalvariate", "expovariate", "betavariate"),
+        )
     },
     "uuid": {"uuid1": "uuid4() of aiki_sdk", "uuid4": "uuid4() of aiki_sdk"},
     "secrets": dict.fromkeys(("token_hex", "token_bytes", "token_urlsafe", "choice", "randbelow"), "a task"),
 }
 AUDITED: Final = {
-    "open": "a task",
-    "os.system": "a task",
-    "subprocess.Popen": "a task",
-    "socket.connect": "a task",
-    "socket.getaddrinfo": "a task",
-    "socket.bind": "a task",
+    **dict.fromkeys(
+        (
+            *("open", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.scandir"),
+            *("os.exec", "os.fork", "os.posix_spawn", "os.system", "subprocess.Popen"),
+            *("socket.bind", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"),
+        ),
+        "a task",
+    ),
     "_thread.start_new_thread": "asyncio, or a task",
 }
 WRAPPERS: Final = frozenset(
-    {"http.client", "io", "os", "pathlib", "shutil", "socket", "subprocess", "threading", "urllib.request"}
+    {
+        *(
+            "concurrent.futures.process",
+            "concurrent.futures.thread",
+            "glob",
+            "http.client",
+            "io",
+            "multiprocessing",
+        ),
+        *(
+            "os",
+            "pathlib",
+            "shutil",
+            "socket",
+            "subprocess",
+            "tempfile",
+            "threading",
+            "urllib.request",
+            __name__,
+        ),
+    }
 )
 """Modules of the standard library that do it for whoever called them; others, such as logging, may."""
 
@@ -92,6 +128,8 @@ def guard(module_name: str) -> None:
     if module_name in _guarded or module_name not in sys.modules:
         return
     if not _guarded:
+        if sys.version_info < (3, 12):
+            _audit_threads()
         sys.addaudithook(_audit)
     _guarded.add(module_name)
     namespace = vars(sys.modules[module_name])
@@ -126,12 +164,27 @@ def _trapped(function: Callable[..., Any], name: str, instead: str) -> Callable[
     return ask_first
 
 
+def _audit_threads() -> None:
+    """What newer interpreters do themselves: tell of each thread before it starts."""
+    start: Callable[..., int] = vars(threading)["_start_new_thread"]
+
+    def told(function: Callable[..., object], args: tuple[Any, ...], *kwargs: dict[str, Any]) -> int:
+        sys.audit("_thread.start_new_thread", function, args, kwargs[0] if kwargs else {})
+        return start(function, args, *kwargs)
+
+    vars(threading)["_start_new_thread"] = told
+
+
 def _audit(event: str, _: tuple[Any, ...]) -> None:
     instead = AUDITED.get(event)
     if instead is None or not _in_run():
         return
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  inspect costs more
-    while frame is not None and frame.f_globals.get("__name__") in WRAPPERS:
+    while frame is not None and _is_wrapper(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     if frame is not None and frame.f_globals.get("__name__") in _guarded:
         raise NonDeterministicCallError(event, instead)
+
+
+def _is_wrapper(module: str) -> bool:
+    return module in WRAPPERS or module.partition(".")[0] in WRAPPERS
