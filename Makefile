@@ -54,7 +54,8 @@ test: $(STAMP) ## run the test suite
 
 .PHONY: test-campaign
 test-campaign: $(STAMP) ## explore the model of the protocol, and kill processes, for much longer
-	AIKI_CAMPAIGN=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/model tests/system/test_chaos.py
+	AIKI_CAMPAIGN=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/model tests/system/test_chaos.py \
+		tests/examples/test_kills.py
 
 .PHONY: check
 check: lint format-check types imports buf protos-check docs-check ## run every check that is not a test

@@ -1,6 +1,7 @@
 """`aiki replay`: real histories against other code, on real processes."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,6 +69,12 @@ async def test_runs_that_would_diverge_are_named(replay_cluster: LocalCluster, t
         assert other.returncode == 1, other.stdout + other.stderr
         assert f"adds_up v1 {run.run_id} ({run.workflow_id}): the code does task 'double/" in other.stdout
         assert "changed.py:9" in other.stdout
+
+    assert '"runtime": "python 3.' in saved.read_text()
+    saved.write_text(re.sub(r'"python 3\.\d+"', '"python 3.8"', saved.read_text()))
+    older = _aiki("replay", "tests.system.reset_workflows", "--history", str(saved), folder=tmp_path)
+    assert older.returncode == 0, older.stdout
+    assert "1 ran with python 3.8 until now" in older.stderr
 
     told = _aiki("replay", "changed", "--json", "--history", str(saved), folder=tmp_path)
     assert json.loads(told.stdout)["line"].endswith("changed.py:9")

@@ -23,6 +23,7 @@ from aiki_client.errors import error_info, from_rpc
 from aiki_worker import messages, wire
 from aiki_worker.clock import StoreClock
 from aiki_worker.outbox import Outbox
+from aiki_worker.runtime import runtime
 
 if TYPE_CHECKING:
     Call = grpc.aio.StreamStreamCall[worker_pb2.SessionRequest, worker_pb2.SessionResponse]
@@ -258,6 +259,7 @@ class Session:
             resume_incarnation=self._incarnation,
             leases=list(self.outbox.leases.values()) if resumes else (),
             slots=who.slots,
+            runtime=runtime(),
         )
         return worker_pb2.WorkerMessage(hello=hello)
 

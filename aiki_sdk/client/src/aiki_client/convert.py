@@ -60,6 +60,7 @@ def run_view(wire: workflow_pb2.Run) -> RunView:
         continued_from=wire.continued_from,
         continued_as=wire.continued_as,
         parent_run_id=wire.parent_run_id,
+        runtime=wire.runtime,
     )
 
 

@@ -23,7 +23,7 @@ class HistoryFileError(AikiError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedRun:
-    """A run and its history."""
+    """A run and its history. `runtime` is what ran its code last, such as "python 3.11"; "" if that is not known."""
 
     namespace: str
     run_id: str
@@ -32,6 +32,7 @@ class SavedRun:
     version: str
     queue: str
     history: Sequence[events.Event]
+    runtime: str = ""
 
 
 async def saved_run(run: Run[Any]) -> SavedRun:
@@ -45,12 +46,13 @@ async def saved_run(run: Run[Any]) -> SavedRun:
         version=view.version,
         queue=view.queue,
         history=[event async for event in run.history()],
+        runtime=view.runtime,
     )
 
 
 def save(run: SavedRun, path: Path) -> None:
     """Write one run as JSON: its names, and its events as the protocol has them."""
-    about = {name: getattr(run, name) for name in _NAMES}
+    about = {name: getattr(run, name) for name in (*_NAMES, "runtime")}
     told = [json_format.MessageToDict(event_to_wire(event)) for event in run.history]
     path.write_text(json.dumps({**about, "events": told}, indent=1) + "\n", encoding="utf-8")
 
@@ -66,7 +68,8 @@ def load(path: Path) -> SavedRun:
         history = [
             event_from_wire(json_format.ParseDict(event, history_pb2.Event())) for event in found["events"]
         ]
-        return SavedRun(history=history, **{name: str(found[name]) for name in _NAMES})
+        names = {name: str(found[name]) for name in _NAMES}
+        return SavedRun(history=history, runtime=str(found.get("runtime", "")), **names)
     except (OSError, ValueError, KeyError, TypeError, json_format.ParseError) as error:
         message = f"{path} has no history, as `aiki run history ID --save FILE` writes it: {error}"
         raise HistoryFileError(message) from error

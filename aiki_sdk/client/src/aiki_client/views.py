@@ -111,6 +111,7 @@ class RunView:
         since: when it reached its state.
         mail: messages that it has not read.
         continued_as: the run that goes on with its work, "" if none.
+        runtime: what ran its code last, such as "python 3.11"; "" if nothing did.
     """
 
     namespace: str
@@ -137,3 +138,4 @@ class RunView:
     continued_from: str = ""
     continued_as: str = ""
     parent_run_id: str = ""
+    runtime: str = ""

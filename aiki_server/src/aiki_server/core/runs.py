@@ -102,7 +102,7 @@ class RunRecord:
     `epoch` and `nonce` are those of the newest lease, over or not; the run is held when `holder` (an
     incarnation) is not empty. `closing_event` is the last event of a closed run, empty otherwise and in
     listings; `failure` is why a run is stalled. `parent`, `next` and `previous` are run ids; `paused` is how it is
-    held: "run" when its timers run on, "freeze" when they stand still.
+    held: "run" when its timers run on, "freeze" when they stand still; `runtime` is what ran its code last.
     """
 
     namespace: str
@@ -126,6 +126,7 @@ class RunRecord:
     next: str = ""
     previous: str = ""
     paused: str = ""
+    runtime: str = ""
 
     @property
     def token(self) -> LeaseToken | None:

@@ -40,7 +40,11 @@ class Grants:
         """Ask the store for the run, and send it."""
         session.spend(runs=1)
         future = self._stores.runs.grant(
-            run_id=run_id, incarnation=session.incarnation, nonce=_nonce(), cached=session.cached.get(run_id)
+            run_id=run_id,
+            incarnation=session.incarnation,
+            nonce=_nonce(),
+            cached=session.cached.get(run_id),
+            runtime=session.hello.runtime,
         )
         when_done(future, partial(self._granted, session), lambda _: self._give_back(session, runs=1))
 

@@ -32,6 +32,7 @@ class Views:
     async def whole(self, record: RunRecord) -> workflow_pb2.Run:
         """Everything about a run."""
         run = await self.outcome(record)
+        run.runtime = record.runtime
         view = await read_view(self._stores, record.run_id)
         await self._add_remote(record, view)
         view.fill(run)

@@ -100,6 +100,7 @@ def record(run_id: str, reply: list[Reply]) -> RunRecord:
         next=reply[17].decode(),
         previous=reply[18].decode(),
         paused=reply[19].decode(),
+        runtime=reply[20].decode(),
     )
 
 

@@ -62,9 +62,12 @@ class RunStore:
         return self._flusher.submit(self._start_command(start, ""), partial(self._started, start, ""))
 
     def grant(
-        self, *, run_id: str, incarnation: str, nonce: str, cached: CacheMark | None = None
+        self, *, run_id: str, incarnation: str, nonce: str, cached: CacheMark | None = None, runtime: str = ""
     ) -> Future[Granted | NotReady]:
-        """Lease the run to an incarnation. The nonce is new for each lease, and the same in a repeat."""
+        """Lease the run to an incarnation. The nonce is new for each lease, and the same in a repeat.
+
+        `runtime` is what runs the code there; the run keeps it.
+        """
         prefix = keys.tag_of(run_id)
         mark = f"{cached.epoch}:{cached.nonce}:{cached.length}" if cached else ""
         command = self._grant.command(
@@ -76,7 +79,7 @@ class RunStore:
                 f"{prefix}held:{incarnation}",
                 f"{prefix}holders",
             ),
-            (run_id, incarnation, nonce, self._clock.now_ms(), mark, PAGE_BYTES),
+            (run_id, incarnation, nonce, self._clock.now_ms(), mark, PAGE_BYTES, runtime),
         )
         return self._flusher.submit(command, partial(replies.granted, run_id, incarnation, nonce))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from aiki_client.cli.options import connected
 from aiki_client.history_file import SavedRun, load as load_history, saved_run
 from aiki_task.errors import AikiError
 from aiki_worker.handlers import load
+from aiki_worker.runtime import runtime
 from aiki_worker.tools.replaying import Verdict, replayed
 
 OPEN = (RunState.RUNNING, RunState.WAITING, RunState.STALLED, RunState.PAUSED)
@@ -56,6 +58,7 @@ def replay(
     wrong = [verdict for verdict in verdicts if verdict.problem]
     for verdict in verdicts if as_json else wrong:
         click.echo(json.dumps(asdict(verdict)) if as_json else _told(verdict))
+    _tell_runtimes(verdicts)
     agree = len(verdicts) - len(wrong)
     click.echo(f"{len(verdicts)} replayed: {agree} agree with the code here, {len(wrong)} do not", err=True)
     return 1 if wrong else 0
@@ -95,6 +98,15 @@ async def _saved(
             page = []
     for saved in await asyncio.gather(*map(saved_run, page)):
         yield saved
+
+
+def _tell_runtimes(verdicts: list[Verdict]) -> None:
+    """A verdict holds for the Python it was made with: name the others that runs have had."""
+    for other, count in sorted(Counter(verdict.runtime for verdict in verdicts if verdict.runtime).items()):
+        message = (
+            f"{count} ran with {other} until now; what is said here of them is how they do with {runtime()}"
+        )
+        click.echo(message, err=True)
 
 
 def _told(verdict: Verdict) -> str:

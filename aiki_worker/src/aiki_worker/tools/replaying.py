@@ -8,6 +8,7 @@ from typing import Any
 
 from aiki_client.history_file import SavedRun
 from aiki_task.errors import AikiError
+from aiki_worker.runtime import runtime
 from aiki_workflow import DivergedError, Workflow, events
 from aiki_workflow.engine import RunEngine, RunInfo
 
@@ -16,7 +17,10 @@ NO_HANDLER = "there is no such workflow in the modules"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What came of replaying one run. `problem` is empty when code and history agree; `line` is "file:line"."""
+    """What came of replaying one run. `problem` is empty when code and history agree; `line` is "file:line".
+
+    `runtime` is what ran it last, if that is not what runs here: a verdict is about the Python that it was made with.
+    """
 
     run_id: str
     workflow_id: str
@@ -24,6 +28,7 @@ class Verdict:
     events: int
     problem: str = ""
     line: str = ""
+    runtime: str = ""
 
 
 def replayed(run: SavedRun, workflows: Mapping[tuple[str, str], Workflow[..., Any]]) -> Verdict:
@@ -36,6 +41,7 @@ def replayed(run: SavedRun, workflows: Mapping[tuple[str, str], Workflow[..., An
         events=len(run.history),
         problem=problem,
         line=line,
+        runtime=run.runtime if run.runtime != runtime() else "",
     )
 
 

@@ -272,6 +272,7 @@ class Hello(_message.Message):
     RESUME_INCARNATION_FIELD_NUMBER: _builtins.int
     LEASES_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
     revision_min: _builtins.int
     """The lowest protocol revision the worker speaks."""
     revision_max: _builtins.int
@@ -288,6 +289,8 @@ class Hello(_message.Message):
     """The incarnation to resume, as Welcome named it; empty for a new session."""
     slots: _builtins.int
     """How many tasks it can run at once."""
+    runtime: _builtins.str
+    """What runs the code, up to its minor version, such as "python 3.11"."""
     @_builtins.property
     def queues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The queues it serves."""
@@ -319,10 +322,11 @@ class Hello(_message.Message):
         resume_incarnation: _builtins.str = ...,
         leases: _abc.Iterable[_common_pb2.Lease] | None = ...,
         slots: _builtins.int = ...,
+        runtime: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_id", b"build_id", "identity", b"identity", "leases", b"leases", "namespace", b"namespace", "queues", b"queues", "resume_incarnation", b"resume_incarnation", "revision_max", b"revision_max", "revision_min", b"revision_min", "session_id", b"session_id", "slots", b"slots", "tasks", b"tasks", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_id", b"build_id", "identity", b"identity", "leases", b"leases", "namespace", b"namespace", "queues", b"queues", "resume_incarnation", b"resume_incarnation", "revision_max", b"revision_max", "revision_min", b"revision_min", "runtime", b"runtime", "session_id", b"session_id", "slots", b"slots", "tasks", b"tasks", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

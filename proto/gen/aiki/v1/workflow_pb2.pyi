@@ -298,6 +298,7 @@ class Run(_message.Message):
     PARENT_RUN_ID_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     MAIL_FIELD_NUMBER: _builtins.int
+    RUNTIME_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     run_id: _builtins.str
@@ -326,6 +327,8 @@ class Run(_message.Message):
     """The run that started it, if one did."""
     mail: _builtins.int
     """Mail that it has not read."""
+    runtime: _builtins.str
+    """What ran its code last, up to the minor version, such as "python 3.11". Left out of listings."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it was started."""
@@ -393,10 +396,11 @@ class Run(_message.Message):
         parent_run_id: _builtins.str = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         mail: _builtins.int = ...,
+        runtime: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "failure", b"failure", "output", b"output", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "close_time", b"close_time", "continued_as", b"continued_as", "continued_from", b"continued_from", "failure", b"failure", "history_length", b"history_length", "mail", b"mail", "namespace", b"namespace", "output", b"output", "parent_run_id", b"parent_run_id", "published", b"published", "queue", b"queue", "run_id", b"run_id", "signals", b"signals", "since", b"since", "start_time", b"start_time", "state", b"state", "tasks", b"tasks", "timers", b"timers", "version", b"version", "waiting_for", b"waiting_for", "worker", b"worker", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "close_time", b"close_time", "continued_as", b"continued_as", "continued_from", b"continued_from", "failure", b"failure", "history_length", b"history_length", "mail", b"mail", "namespace", b"namespace", "output", b"output", "parent_run_id", b"parent_run_id", "published", b"published", "queue", b"queue", "run_id", b"run_id", "runtime", b"runtime", "signals", b"signals", "since", b"since", "start_time", b"start_time", "state", b"state", "tasks", b"tasks", "timers", b"timers", "version", b"version", "waiting_for", b"waiting_for", "worker", b"worker", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -105,6 +105,7 @@ def run_picture(run: RunView) -> Group:
         "state": _state(run.state),
         "waits for": escape(run.waiting_for),
         "worker": escape(run.worker),
+        "runtime": escape(run.runtime),
         "started": f"{run.start_time.astimezone():%Y-%m-%d %H:%M:%S %Z}",
         "took": _took(run.start_time, run.close_time),
         "events": f"{run.history_length:,}" + (f", and {run.mail} unread" if run.mail else ""),

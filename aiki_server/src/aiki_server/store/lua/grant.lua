@@ -4,7 +4,7 @@
 -- KEYS[4]   ready  zset   KEYS[5]  held:INCARNATION  set   KEYS[6]  holders  zset
 -- ARGV[1]   run id   [2]  incarnation   [3]  nonce, new for each lease   [4]  now_ms
 -- ARGV[5]   what the worker has cached, 'EPOCH:NONCE:LENGTH' of the release, or ''
--- ARGV[6]   bytes of events to return at most
+-- ARGV[6]   bytes of events to return at most   [7]  what runs the worker's code, or ''
 -- Returns   {'no'}, or {'granted', epoch, length, first index, 1 if mail is left, events, and of the run:
 --           namespace, workflow id, workflow, version, queue, start_ms}
 -- A nonce that is the current one is a repeat and gets the same answer while the lease is held; a later one
@@ -46,6 +46,9 @@ else
   end
   redis.call('HSET', KEYS[1], 'epoch', epoch, 'nonce', ARGV[3], 'holder', ARGV[2], 'state', 'running',
     'number', 0, 'answer', '', 'granted', length .. ':' .. first)
+  if ARGV[7] ~= '' then
+    redis.call('HSET', KEYS[1], 'runtime', ARGV[7])
+  end
   redis.call('SADD', KEYS[5], member)
   redis.call('ZADD', KEYS[6], 'NX', ARGV[4], ARGV[2])
 end
