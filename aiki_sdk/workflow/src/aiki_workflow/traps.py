@@ -172,7 +172,7 @@ def _audit_threads() -> None:
         sys.audit("_thread.start_new_thread", function, args, kwargs[0] if kwargs else {})
         return start(function, args, *kwargs)
 
-    vars(threading)["_start_new_thread"] = told
+    setattr(threading, "_start_new_thread", told)  # noqa: B010  it has no public name
 
 
 def _audit(event: str, _: tuple[Any, ...]) -> None:
