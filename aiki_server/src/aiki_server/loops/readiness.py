@@ -56,8 +56,8 @@ class Readiness:
         is_ready = not problems
         if is_ready == self._told:
             return
-        if self._told is not None:
-            log.info("ready again") if is_ready else log.warning("not ready", reasons=problems)
+        if self._told is not None and not self._hub.draining.is_set():
+            log.info("ready again") if is_ready else log.warning("not ready", reasons=" ".join(problems))
         self._told = is_ready
         for service in self._services:
             await self._checks.set(service, SERVING if is_ready else NOT_SERVING)
