@@ -72,6 +72,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             session = await self._greet(first, context)
         except StoreError as error:
             await refuse_store(context, error)
+        is_gone = False
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(self._read(session, request_iterator))]
             if not session.hello.resume_incarnation:
@@ -79,12 +80,15 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             try:
                 while (frame := await session.next_frame()) is not None:
                     yield frame
+            except GeneratorExit:
+                # The stream is gone. Raised through the group it would come out as a group, which gRPC cannot know.
+                is_gone = True
             finally:
                 for task in beside:
                     task.cancel()
                 session.end()
                 self._hub.remove(session)
-        if session.fault:
+        if session.fault and not is_gone:
             await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", session.fault)
         if session.draining and not self._hub.draining.is_set():
             await self._stores.sessions.remove(incarnation=session.incarnation)
