@@ -1,0 +1,1 @@
+"""Generated from proto/aiki/keda by `make protos`; never edit what stands here by hand."""
