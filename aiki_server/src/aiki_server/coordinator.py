@@ -21,7 +21,9 @@ from grpc_reflection.v1alpha import reflection
 
 from aiki.v1 import admin_pb2, admin_pb2_grpc, worker_pb2, worker_pb2_grpc, workflow_pb2, workflow_pb2_grpc
 from aiki_server.http.endpoint import serving_http
+from aiki_server.http.metrics import metrics_routes
 from aiki_server.http.probes import probe_routes
+from aiki_server.loops.gauges import Gauges
 from aiki_server.loops.membership import Membership
 from aiki_server.loops.outbox import OutboxPump
 from aiki_server.loops.readiness import Readiness
@@ -36,6 +38,8 @@ from aiki_server.settings import ServerSettings
 from aiki_server.store import Stores, StoreSettings, open_store
 from aiki_server.store.embedded import EmbeddedValkey
 from aiki_server.store.errors import StoreError
+from aiki_server.telemetry.metrics import REGISTRY
+from aiki_server.telemetry.pushing import pushing_metrics
 
 DRAIN_SECONDS = 5.0
 LEAVE_SECONDS = 1.0
@@ -105,15 +109,17 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     await readiness.tell()
     # A loop that ends by itself is a bug, and takes the coordinator with it rather than leave half of one.
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        await stack.enter_async_context(pushing_metrics(coordinator_id))
         if settings.http:
             at = await stack.enter_async_context(
-                serving_http(settings.http, probe_routes(readiness.problems))
+                serving_http(settings.http, [*probe_routes(readiness.problems), *metrics_routes(REGISTRY)])
             )
             log.info("serving http", address=at)
         loops = [
             group.create_task(part)
             for part in (
                 readiness.run(),
+                Gauges(hub, membership).run(),
                 read_messages(hub),
                 Hints(hub).run(),
                 membership.run(),

@@ -83,11 +83,11 @@ class AttemptSpans:
         finally:
             context.detach(token)
 
-    def ended(self, thing: Thing, outcome: Outcome | None) -> None:
-        """The attempt's code is over, now; without an outcome it was cancelled."""
+    def ended(self, thing: Thing, outcome: Outcome | None) -> Span | None:
+        """The attempt's code is over, now; without an outcome it was cancelled. Its span, if it has one."""
         span = self._running.pop(thing, None)
         if span is None:
-            return
+            return None
         match outcome:
             case Raised():
                 failure = outcome.failure
@@ -105,6 +105,7 @@ class AttemptSpans:
             case _:
                 pass
         self._ended[thing] = span, time.time_ns()
+        return span
 
     def recorded(self, thing: Thing, position: int) -> None:
         """What came of it is in the ledger, up to *position*."""

@@ -65,6 +65,7 @@ def worker(
 def _serve(modules: tuple[str, ...], **options: object) -> None:
     from aiki_worker import logs
     from aiki_worker.handlers import load
+    from aiki_worker.pushing import pushing_metrics
     from aiki_worker.settings import load_settings
     from aiki_worker.tracing import shut_down
     from aiki_worker.worker import Worker
@@ -76,7 +77,8 @@ def _serve(modules: tuple[str, ...], **options: object) -> None:
     _spare_the_collector()
     serving = Worker(handlers, settings)
     _stop_on_signals(serving.drain)
-    serving.run_forever()
+    with pushing_metrics(settings.identity):
+        serving.run_forever()
     shut_down()
     # A sync task that outlives the grace must not keep the process.
     sys.stderr.flush()

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from aiki.v1 import worker_pb2
 from aiki_task.task import Task
-from aiki_worker import messages
+from aiki_worker import messages, metrics
 from aiki_worker.attempt_spans import AttemptSpans
 from aiki_worker.clock import StoreClock
 from aiki_worker.executors import Attempt, Executors, Outcome
@@ -72,6 +72,14 @@ class Dispatcher:
         self._remote = RemoteTasks(handlers.tasks, self.executors, clock, self._say, spans)
         self._runs = Runs(settings.namespace, handlers.workflows, self, settings.cache_size, self._say)
         self._queries = Queries(settings.namespace, handlers.workflows, self._runs, self._say)
+
+    def show(self) -> None:
+        """Let the gauges show this worker."""
+        metrics.SLOTS.observe = lambda: self.executors.slots
+        metrics.SLOTS_BUSY.observe = lambda: self.executors.attempts
+        metrics.RUNS_HELD.observe = lambda: self._runs.count
+        metrics.RUNS_CACHED.observe = lambda: self._runs.cached
+        metrics.TASKS_WAITING.observe = lambda: self._remote.waiting
 
     def connect(self, line: Line) -> None:
         """Know the way to the coordinator."""

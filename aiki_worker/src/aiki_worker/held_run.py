@@ -71,12 +71,14 @@ class Memory:
         failed: attempts that failed here, by address.
         deadlines_ms: when tasks with a total timeout must be over, by address.
         trace: where in a trace the run is, if it is in one.
+        started_ms: when the run was started.
     """
 
     engine: RunEngine
     failed: dict[str, int] = field(default_factory=dict[str, int])
     deadlines_ms: dict[str, int] = field(default_factory=dict[str, int])
     trace: RunTrace | None = None
+    started_ms: int = 0
 
     def close(self) -> None:
         """Give the engine's memory back."""
@@ -95,7 +97,7 @@ class HeldRun:
         self.ledger = RunLedger()
         self._host = host
         self._attempts: dict[str, Attempt] = {}
-        self.trace = LeaseTrace(grant.lease.run_id, memory, self.ledger, host)
+        self.trace = LeaseTrace(grant, memory, self.ledger, host)
 
     @property
     def title(self) -> str:
@@ -132,7 +134,7 @@ class HeldRun:
         if self._attempts.get(address) is not attempt:
             return
         del self._attempts[address]
-        self.trace.ended(address, outcome)
+        self.trace.ended(attempt, outcome)
         if not self.ledger.finished(address):
             return
         result = self._result_of(address, attempt, outcome)
@@ -274,6 +276,7 @@ class HeldRun:
             checkpoint=task.checkpoint,
             traceparent=traceparent,
             trace_link=trace_link,
+            dispatched_ms=self._host.clock.now_ms(),
         )
         note = events.TaskDispatched(at=self._host.clock.now_ms(), address=address, queue=queue)
         self.ledger.record_note(Dispatch(note, spec))

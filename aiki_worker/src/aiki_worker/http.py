@@ -1,10 +1,12 @@
-"""Probes over HTTP, served from the session thread, so that user code that blocks cannot look like death."""
+"""Probes and metrics over HTTP, served from the session thread, so that user code that blocks cannot look like death."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
+
+from aiki_worker.instruments import Registry
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -32,6 +34,21 @@ async def serving_http(address: str, routes: Sequence[web.RouteDef]) -> AsyncGen
         yield f"{host}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+def metrics_routes(registry: Registry) -> list[web.RouteDef]:
+    """`/metrics` answers with every metric, for Prometheus; with exemplars for those that accept OpenMetrics."""
+    from aiohttp import web
+
+    from aiki_worker.exposition import PrometheusText
+
+    text = PrometheusText(registry)
+
+    async def scrape(request: web.Request) -> web.Response:
+        body, content_type = text.render(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    return [web.get("/metrics", scrape)]
 
 
 def probe_routes(problems: Callable[[], Sequence[str]]) -> list[web.RouteDef]:

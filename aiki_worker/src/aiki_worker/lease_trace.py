@@ -1,4 +1,4 @@
-"""What a run under one lease tells of itself: its trace, and the spans of the attempts that the lease began."""
+"""What a run under one lease tells of itself: metrics, its trace, and the spans of the attempts that the lease began."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from opentelemetry.trace import SpanKind
 
 from aiki_worker.attempt_spans import NOTHING, AttemptSpans
 from aiki_worker.clock import StoreClock
-from aiki_worker.executors import Outcome
+from aiki_worker.executors import Attempt, Outcome
+from aiki_worker.messages import RunGrant
+from aiki_worker.meters import measure_attempt
+from aiki_worker.metrics import RUN_DURATION, RUN_SCHEDULE_TO_START, RUN_STALLS
 from aiki_worker.run_ledger import RunLedger
-from aiki_worker.run_trace import RunTrace
+from aiki_worker.run_trace import STATES, RunTrace
 from aiki_worker.trace_ids import Place
 from aiki_worker.tracing import Tracing
 from aiki_workflow import events
@@ -32,13 +35,16 @@ class Remembered(Protocol):
 
     engine: RunEngine
     trace: RunTrace | None
+    started_ms: int
 
 
 class LeaseTrace:
-    """Does nothing for a run that nobody traces."""
+    """Makes no spans for a run that nobody traces."""
 
-    def __init__(self, run_id: str, memory: Remembered, ledger: RunLedger, home: Home) -> None:
-        self._run_id = run_id
+    def __init__(self, grant: RunGrant, memory: Remembered, ledger: RunLedger, home: Home) -> None:
+        self._grant = grant
+        self._run_id = grant.lease.run_id
+        self._ending: events.Ending | None = None
         self._memory = memory
         self._ledger = ledger
         self._home = home
@@ -46,6 +52,10 @@ class LeaseTrace:
 
     def begin(self, history: Sequence[events.Event]) -> None:
         """The engine is fresh, and is about to replay this."""
+        self._memory.started_ms = history[0].at
+        if self._grant.lease.epoch == 1:
+            waited_ms = self._home.clock.now_ms() - history[0].at
+            RUN_SCHEDULE_TO_START.record(max(waited_ms, 0) / 1000, (self._grant.workflow,))
         self._memory.trace = RunTrace.of(self._run_id, history[0], is_on=self._home.tracing.is_on)
         self.saw(history)
 
@@ -63,6 +73,8 @@ class LeaseTrace:
 
     def stamped(self, commands: Sequence[events.Command]) -> Sequence[events.Command]:
         """The same commands, and in those that others act on, where in the trace they were given."""
+        if commands and isinstance(commands[-1], events.ENDINGS):
+            self._ending = commands[-1]
         trace = self._memory.trace
         if trace is None:
             return commands
@@ -80,9 +92,10 @@ class LeaseTrace:
         thing = self._run_id, address
         return self._spans.around(thing, self._place(), number, task, kind=SpanKind.INTERNAL)
 
-    def ended(self, address: str, outcome: Outcome) -> None:
+    def ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """An attempt's code is over."""
-        self._spans.ended((self._run_id, address), outcome)
+        span = self._spans.ended((self._run_id, attempt.context.address), outcome)
+        measure_attempt(attempt, outcome, span)
 
     def recorded(self, address: str) -> None:
         """What came of it was just recorded."""
@@ -99,12 +112,20 @@ class LeaseTrace:
 
     def closed(self) -> None:
         """The end of the run stands."""
-        if self._memory.trace is not None:
-            self._memory.trace.close(self._home.tracing, self._home.identity)
+        if self._ending is None:
+            return
+        trace = self._memory.trace
+        example = None if trace is None or not trace.keeps else (trace.own.trace_id, trace.own.span_id)
+        took_ms = max(self._ending.at - self._memory.started_ms, 0)
+        RUN_DURATION.record(took_ms / 1000, (self._grant.workflow, STATES[type(self._ending)]), example)
+        if trace is not None:
+            trace.close(self._home.tracing, self._home.identity)
 
     def stop(self) -> None:
         """The run is parked: what it did last does not count."""
         self._memory.trace = None
+        self._ending = None
+        RUN_STALLS.add((self._grant.workflow,))
 
     def _place(self) -> Place | None:
         trace = self._memory.trace

@@ -88,6 +88,8 @@ class CommitResult:
 class TaskAssignment:
     """A remote task to run. `deadline_ms` 0: none; `timeout_s` and `heartbeat_s` None: without limit.
 
+    `dispatched_ms` is when it went to its queue, for its first attempt there; else 0.
+
     `checkpoint` is what an earlier attempt left; `completion_token` completes this one from elsewhere.
     """
 
@@ -103,6 +105,8 @@ class TaskAssignment:
     completion_token: str = ""
     traceparent: str = ""
     trace_link: str = ""
+    queue: str = ""
+    dispatched_ms: int = 0
 
 
 @record

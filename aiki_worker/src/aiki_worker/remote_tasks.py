@@ -25,6 +25,8 @@ from aiki_worker.attempt_spans import AttemptSpans, place_of
 from aiki_worker.clock import StoreClock
 from aiki_worker.executors import Attempt, Deferred, Executors, Outcome, Returned, is_final
 from aiki_worker.messages import Lease, TaskAssignment, TaskReport, TaskReportResult
+from aiki_worker.meters import measure_attempt
+from aiki_worker.metrics import FENCED, TASK_SCHEDULE_TO_START
 from aiki_worker.placement import attempt_seconds
 
 PROGRESS_SECONDS: Final = 1.0
@@ -88,6 +90,7 @@ class RemoteTasks:
         if answer.refusal is None:
             self._spans.confirmed(answer.lease.thing)
         else:
+            FENCED.add(("report", answer.refusal.reason))
             self._spans.forget(answer.lease.thing)
 
     def cancel(self, lease: Lease) -> None:
@@ -150,6 +153,9 @@ class RemoteTasks:
 
         self._say(wire.task_start_to_wire(assignment.lease))
         self._executors.follow(task, pulse, tell, PROGRESS_SECONDS)
+        if assignment.dispatched_ms:
+            waited_ms = max(now_ms - assignment.dispatched_ms, 0)
+            TASK_SCHEDULE_TO_START.record(waited_ms / 1000, (assignment.queue, task.name))
         thing = assignment.lease.thing
         place = place_of(thing, assignment.traceparent, assignment.trace_link)
         with self._spans.around(thing, place, assignment.attempt, task.name, kind=SpanKind.CONSUMER):
@@ -162,7 +168,7 @@ class RemoteTasks:
         if self._assigned.get(lease.thing) is not assigned:
             return
         del self._assigned[lease.thing]
-        self._spans.ended(lease.thing, outcome)
+        measure_attempt(attempt, outcome, self._spans.ended(lease.thing, outcome))
         left = attempt.context.pulse.take()
         if left is not None and not isinstance(outcome, Returned):
             self._say(wire.progress_to_wire(lease, left))

@@ -44,6 +44,7 @@ class TaskSpec:
     checkpoint: Payload | None = None
     traceparent: str = ""
     trace_link: str = ""
+    dispatched_ms: int = 0
 
 
 @record

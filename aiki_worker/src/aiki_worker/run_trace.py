@@ -125,7 +125,7 @@ class RunTrace:
                 "aiki.workflow.name": self.started.workflow,
                 "aiki.workflow.version": self.started.version,
                 "aiki.queue": self.started.queue,
-                "aiki.run.state": _STATES[type(ending)],
+                "aiki.run.state": STATES[type(ending)],
             },
         )
         if span is None:
@@ -174,7 +174,7 @@ _TOLD: Final[dict[type[events.Event], str]] = {
     events.RunPaused: "paused",
     events.RunResumed: "resumed",
 }
-_STATES: Final[dict[type[events.Ending], str]] = {
+STATES: Final[dict[type[events.Ending], str]] = {
     events.RunCompleted: "completed",
     events.RunFailed: "failed",
     events.RunCancelled: "cancelled",

@@ -18,6 +18,7 @@ from aiki_worker.cache import Mark, RunCache
 from aiki_worker.executors import Attempt, Outcome
 from aiki_worker.held_run import HeldRun, Host, Memory
 from aiki_worker.messages import CommitResult, HistoryPage, Lease, Poke, Refusal, RunGrant
+from aiki_worker.metrics import EVENTS_REPLAYED, FENCED, GRANTS
 from aiki_worker.run_ledger import Phase
 from aiki_workflow import Workflow, events
 from aiki_workflow.engine import RunEngine, RunInfo
@@ -69,6 +70,11 @@ class Runs:
         """The run whose code runs right now, for people; empty when none does."""
         run = self._turning
         return "" if run is None else run.title
+
+    @property
+    def cached(self) -> int:
+        """Runs remembered."""
+        return len(self._cache)
 
     @property
     def count(self) -> int:
@@ -215,7 +221,9 @@ class Runs:
         self._partial.pop(run_id, None)
         memory = partial.memory or self._fresh(partial.grant)
         run = self._held[run_id] = HeldRun(partial.grant, memory, self._host)
+        GRANTS.add(("replayed" if partial.memory is None else "cached",))
         if partial.memory is None:
+            EVENTS_REPLAYED.add((), len(partial.history))
             self._guarded(run, lambda: run.replay(partial.history))
         else:
             self._guarded(run, lambda: run.feed_recorded(partial.history))
@@ -261,6 +269,7 @@ class Runs:
             self._say(wire.commit_to_wire(run.lease_wire, run.ledger.refused(number, failure)))
             return
         log.warning("%s: the lease is over (%s)", run.title, refusal.reason)
+        FENCED.add(("commit", refusal.reason))
         if refusal.reason != "FENCED":
             self._say(wire.release_to_wire(run.lease))
         self._drop(run_id)

@@ -85,6 +85,7 @@ def spec_to_wire(spec: TaskSpec) -> history_pb2.TaskSpec:
         checkpoint=None if spec.checkpoint is None else payload_to_wire(spec.checkpoint),
         traceparent=spec.traceparent,
         trace_link=spec.trace_link,
+        dispatched_ms=spec.dispatched_ms,
     )
 
 
@@ -230,6 +231,8 @@ def _assignment(assignment: worker_pb2.TaskAssignment) -> messages.TaskAssignmen
         completion_token=assignment.completion_token,
         traceparent=spec.traceparent,
         trace_link=spec.trace_link,
+        queue=spec.queue,
+        dispatched_ms=spec.dispatched_ms if assignment.attempt == spec.attempts_made + 1 else 0,
     )
 
 

@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from aiki_client.connection import parse_addresses
+from aiki_worker import metrics
 from aiki_worker.clock import StoreClock
 from aiki_worker.dispatcher import Dispatcher
 from aiki_worker.handlers import Handlers
-from aiki_worker.http import probe_routes, serving_http
+from aiki_worker.http import metrics_routes, probe_routes, serving_http
 from aiki_worker.session import Identity
 from aiki_worker.session_thread import SessionThread
 from aiki_worker.settings import WorkerSettings
@@ -74,9 +75,12 @@ class Worker:
         session.start()
         if self._wanted is not None:
             self._wanted(dispatcher)
+        dispatcher.show()
+        lag = asyncio.ensure_future(metrics.feel_lag())
         try:
             await end
         finally:
+            lag.cancel()
             dispatcher.hand_back_all()
             dispatcher.pump()
             await session.close()
@@ -108,7 +112,9 @@ class Worker:
             draining = [] if self._wanted is None else ["The worker is draining: it takes nothing new."]
             return connected + draining
 
-        async with serving_http(self.settings.http, probe_routes(problems)) as address:
+        metrics.CONNECTED.observe = lambda: float(is_connected())
+        routes = [*probe_routes(problems), *metrics_routes(metrics.REGISTRY)]
+        async with serving_http(self.settings.http, routes) as address:
             log.info("serving http at %s", address)
             yield
 

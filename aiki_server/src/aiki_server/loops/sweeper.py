@@ -17,6 +17,7 @@ from aiki_server.core.runs import Attention, ReadyEntry
 from aiki_server.loops.membership import Membership
 from aiki_server.rpc.hub import Hub
 from aiki_server.store.errors import StoreError
+from aiki_server.telemetry.metrics import LEASES_EXPIRED, SESSIONS_LOST
 
 SWEEP_SECONDS = 2.0
 HINT_AGAIN_MS = 5_000
@@ -67,6 +68,7 @@ class Sweeper:
         snapshot = await self._stores.sessions.snapshot()
         for incarnation in self._expiry.dead(snapshot, self._stores.clock.now_ms(), now):
             log.warning("a session was not renewed: what it held is given to others", incarnation=incarnation)
+            SESSIONS_LOST.add()
             await self._stores.sessions.remove(incarnation=incarnation)
 
     async def _release_orphans(self, partitions: list[int]) -> None:
@@ -90,6 +92,7 @@ class Sweeper:
             if not held:
                 break
             for token in held:
+                LEASES_EXPIRED.add(("task" if token.address else "run",))
                 store = self._stores.tasks if token.address else self._stores.runs
                 self._hub.released(store.release(token=token, incarnation=incarnation))
         await sweep.forget_holder(partition=partition, incarnation=incarnation)

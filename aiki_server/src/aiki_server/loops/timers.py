@@ -14,6 +14,7 @@ from aiki_server.loops.membership import Membership
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.outcomes import Outcomes
 from aiki_server.store.errors import StoreError
+from aiki_server.telemetry.metrics import TIMER_LAG
 
 SWEEP_SECONDS = 2.0
 AHEAD_MS = round(SWEEP_SECONDS * 2000)
@@ -88,6 +89,7 @@ class Timers:
             self._armed[key] = (timer.due_ms, later)
             return
         self._armed.pop(key, None)
+        TIMER_LAG.record((now_ms - timer.due_ms) / 1000)
         fired = self._stores.timers.fire(timer, event_of(timer, now_ms), queue_event_of(timer, now_ms))
         self._hub.when_done(fired, self._fired)
 

@@ -21,7 +21,7 @@ from aiki_server.core.runs import (
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import Context, closed, find, invalid, limit_name, newest, not_found
 from aiki_server.rpc.status import refuse
-from aiki_server.rpc.terminations import trace_termination
+from aiki_server.rpc.terminations import tell_termination
 from aiki_server.rpc.views import read_view
 
 
@@ -68,7 +68,7 @@ class Controls:
         match outcome:
             case Terminated():
                 self._hub.terminated(record.run_id, outcome)
-                trace_termination(self._hub, record, request.reason)
+                tell_termination(self._hub, record, request.reason)
             case WrongState():
                 await closed(context, record.run_id, outcome.state, "termination")
             case NotFound():

@@ -17,6 +17,7 @@ from aiki_server.rpc.answers import when_done
 from aiki_server.rpc.session import Session, lease_to_wire
 from aiki_server.rpc.tokens import completion_token
 from aiki_server.store import Stores
+from aiki_server.telemetry.metrics import GRANTS, GRANTS_WASTED
 
 
 def _nonce() -> str:
@@ -67,8 +68,10 @@ class Grants:
 
     def _granted(self, session: Session, answer: Granted | NotReady) -> None:
         if isinstance(answer, NotReady):
+            GRANTS_WASTED.add(("run",))
             self._give_back(session, runs=1)
             return
+        GRANTS.add(("run",))
         if session.closed:
             self._released(self._stores.runs.release(token=answer.token, incarnation=session.incarnation))
             return
@@ -90,8 +93,10 @@ class Grants:
 
     def _taken(self, session: Session, answer: Taken | NotReady) -> None:
         if isinstance(answer, NotReady):
+            GRANTS_WASTED.add(("task",))
             self._give_back(session, tasks=1)
             return
+        GRANTS.add(("task",))
         if session.closed:
             self._released(self._stores.tasks.release(token=answer.token, incarnation=session.incarnation))
             return

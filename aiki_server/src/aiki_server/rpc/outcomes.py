@@ -11,6 +11,7 @@ from aiki_server.core import ids
 from aiki_server.core.retry import next_delay_ms
 from aiki_server.core.runs import Completed, Expired, Fenced, LeaseToken, Retrying
 from aiki_server.rpc.hub import Hub
+from aiki_server.telemetry.metrics import TASKS_RETRIED
 
 
 class Outcomes:
@@ -37,6 +38,7 @@ class Outcomes:
         if not final:
             due_ms = self._retry_at_ms(spec, attempt, failed.failure.type, retry_after_ms)
         if due_ms is not None:
+            TASKS_RETRIED.add()
             failure = failed.failure.SerializeToString()
             retry = self._stores.tasks.retry(
                 token=token, incarnation=incarnation, due_ms=due_ms, failure=failure

@@ -22,7 +22,8 @@ from aiki_server.core.runs import (
 )
 from aiki_server.core.traces import RunTrace
 from aiki_server.rpc.hub import Hub
-from aiki_server.rpc.terminations import trace_termination
+from aiki_server.rpc.tallies import tally_start
+from aiki_server.rpc.terminations import tell_termination
 from aiki_server.telemetry.tracing import now_s
 
 CLOSE_TOGETHER = 50
@@ -93,6 +94,7 @@ class Relay:
             )
             await self._settle(entry.source, child.address, "refused", failure=failure)
             return
+        tally_start(start, repeat=outcome.repeat)
         if not outcome.repeat:
             self._hub.traces.started(start.run_id, start.workflow, trace, begun_s, parent=child.traceparent)
         if child.confirm:
@@ -222,7 +224,7 @@ class Relay:
                 outcome = await self._stores.control.terminate(record, event.SerializeToString())
                 self._hub.terminated(record.run_id, outcome)
                 if isinstance(outcome, Terminated):
-                    trace_termination(self._hub, record, reason)
+                    tell_termination(self._hub, record, reason)
 
     async def _newest(self, namespace: str, run_id: str) -> RunRecord | None:
         """The run that a chain has come to."""

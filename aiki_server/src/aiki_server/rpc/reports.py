@@ -13,6 +13,7 @@ from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.outcomes import Outcomes
 from aiki_server.rpc.session import Session, lease_from_wire
 from aiki_server.rpc.status import status
+from aiki_server.telemetry.metrics import FENCED
 
 
 class Reports:
@@ -102,6 +103,7 @@ class Reports:
         result = worker_pb2.TaskReportResult(lease=report.lease)
         token = lease_from_wire(report.lease)
         if isinstance(answer, Fenced):
+            FENCED.add(("report",))
             message = f"the lease of task {report.lease.address} of run {report.lease.run_id} is over"
             result.error.CopyFrom(status(grpc.StatusCode.ABORTED, "FENCED", message))
         elif isinstance(answer, Deferred):

@@ -57,6 +57,11 @@ class Session:
         """Tasks it still takes."""
         return 0 if self.draining or self.closed else self._tasks_total - self._tasks_spent
 
+    @property
+    def waiting(self) -> int:
+        """Messages that wait to be sent to it."""
+        return len(self._outbox)
+
     def set_credit(self, credit: worker_pb2.Credit) -> None:
         """Totals only grow, so that a late or repeated credit is harmless."""
         self._runs_total = max(self._runs_total, credit.runs_total)

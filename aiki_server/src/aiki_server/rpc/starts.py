@@ -14,6 +14,7 @@ from aiki_server.core.traces import RunTrace, SpanRef
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import Context, closed, invalid, limit, limit_name, not_found
 from aiki_server.rpc.status import refuse
+from aiki_server.rpc.tallies import tally_start
 from aiki_server.rpc.views import Views
 from aiki_server.telemetry.tracing import now_s
 
@@ -51,6 +52,7 @@ class Starts:
         outcome = await future
         if isinstance(outcome, Existing):
             return await self._existing(request, start, outcome, context)
+        tally_start(start, repeat=outcome.repeat)
         if not outcome.repeat:
             self._hub.traces.started(start.run_id, start.workflow, trace, begun_s, parent=request.traceparent)
         waiting_for = ""

@@ -1,4 +1,4 @@
-"""The trace of a run that was ended from outside: no worker closes it, so nobody else tells."""
+"""What is told of a run that was ended from outside: no worker closes it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from aiki.v1 import history_pb2
 from aiki_server.core.runs import RunRecord
 from aiki_server.core.traces import RunTrace
 from aiki_server.rpc.hub import Hub
+from aiki_server.telemetry.metrics import RUNS_CLOSED
 
 
-def trace_termination(hub: Hub, record: RunRecord, reason: str) -> None:
-    """Make the run's span, as *record* and the first event of its history tell it; without one it never began."""
+def tell_termination(hub: Hub, record: RunRecord, reason: str) -> None:
+    """Count it, and make the run's span, as *record* and the first event of its history tell it; without one it never began."""
+    RUNS_CLOSED.add((record.namespace, "terminated"))
     if not hub.traces.exports:
         return
     ended_ms = hub.stores.clock.now_ms()

@@ -31,7 +31,9 @@ from aiki_server.rpc.lookups import PAYLOAD_BYTES_MAX
 from aiki_server.rpc.reports import Reports
 from aiki_server.rpc.session import Session as WorkerSession, lease_from_wire
 from aiki_server.rpc.status import refuse, refuse_store, status
+from aiki_server.rpc.tallies import tally_commit
 from aiki_server.store.errors import StoreError, StoreScriptError
+from aiki_server.telemetry.metrics import RELEASES, RUNS_STARTED
 
 REVISION = 1
 HISTORY_PAGE_EVENTS = 1000
@@ -304,6 +306,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         session.send(Message(commit_result=result))
 
     def _committed(self, session: WorkerSession, sent: _Sent, answer: Committed | Fenced | Gap) -> None:
+        tally_commit(session.namespace, sent.effects, len(sent.commit.events), answer, stalls=sent.stalls)
         message = Message()
         # Written in place: a message given to another is copied whole.
         result = message.commit_result
@@ -354,6 +357,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             self._hub.timers_changed(ids.partition_of_run(next_run.run_id))
             return
         started = history_pb2.Event.FromString(next_run.mail[0]).run_started
+        RUNS_STARTED.add((session.namespace, started.workflow))
         handler = ids.workflow_handler(started.workflow, started.version)
         self._hub.attend(
             Attention(
@@ -371,6 +375,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     def _release(self, session: WorkerSession, release: worker_pb2.Release) -> None:
         """Told when the store has it; what it could not take now is said again after a resume."""
         token = lease_from_wire(release.lease)
+        RELEASES.add(("task" if token.address else "run",))
         store = self._stores.tasks if token.address else self._stores.runs
         future = store.release(token=token, incarnation=session.incarnation)
         self._hub.released(future)

@@ -22,6 +22,7 @@ from aiki_server.store.errors import StoreError, StoreUnavailableError, StoreUns
 from aiki_server.store.flusher import Flusher
 from aiki_server.store.guard import Guard
 from aiki_server.store.listing import ListingStore
+from aiki_server.store.observed import ObservationStore
 from aiki_server.store.queues import QueueStore, StreamReader
 from aiki_server.store.runs import RunStore
 from aiki_server.store.scripts import all_scripts
@@ -83,6 +84,7 @@ class Stores:
     sweep: SweepStore
     control: ControlStore
     branching: BranchStore
+    observed: ObservationStore
     clock: Clock
     health: StoreHealth
     flusher: Flusher
@@ -130,6 +132,7 @@ def _stores(flusher: Flusher, clock: Clock, health: StoreHealth, partitions: int
         sweep=SweepStore(flusher, clock),
         control=ControlStore(flusher, clock),
         branching=BranchStore(flusher, clock),
+        observed=ObservationStore(flusher),
         clock=clock,
         health=health,
         flusher=flusher,

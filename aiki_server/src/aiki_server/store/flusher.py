@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import hiredis
 import structlog
 
+from aiki_server.store import measure
 from aiki_server.store.connection import Address, Argument, Connection, connect, handshake, pack
 from aiki_server.store.errors import (
     StoreError,
@@ -24,6 +26,7 @@ from aiki_server.store.errors import (
     error_of,
     verdict_of,
 )
+from aiki_server.telemetry.metrics import STORE_BATCH, STORE_RECONNECTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -55,7 +58,7 @@ class Call:
     That the future takes what the decoder gives is checked by the signature of `Flusher.submit`.
     """
 
-    __slots__ = ("allowed", "decode", "future", "packed")
+    __slots__ = ("allowed", "asked_at", "decode", "future", "name", "packed")
 
     def __init__(
         self,
@@ -63,8 +66,11 @@ class Call:
         decode: Callable[[Reply], object],
         future: asyncio.Future[Any],
         allowed: str = "",
+        name: str = "setup",
     ) -> None:
         self.allowed = allowed
+        self.asked_at = perf_counter()
+        self.name = name
         self.packed = packed
         self.decode = decode
         self.future = future
@@ -106,7 +112,7 @@ class Flusher:
             reason = "the store was closed" if self._closed else "too many calls wait for the store"
             future.set_exception(StoreUnavailableError(reason))
             return future
-        self._waiting.append(Call(pack(command), decode, future, allowed))
+        self._waiting.append(Call(pack(command), decode, future, allowed, measure.name_of(command)))
         self._wake()
         return future
 
@@ -218,14 +224,17 @@ class Flusher:
                 self._flying.append(call)
                 pieces.append(call.packed)
         if pieces:
+            STORE_BATCH.record(len(pieces))
             connection.send(b"".join(pieces))
 
     def _replied(self, reply: Reply) -> None:
         self._replies += 1
         call = self._flying.popleft()
         if isinstance(reply, hiredis.ReplyError):
+            measure.refused(str(reply))
             self._refused(call, str(reply))
         else:
+            measure.answered(call.name, call.asked_at)
             self._decoded(call, reply)
         if not self._flying:
             self._landed()
@@ -240,7 +249,9 @@ class Flusher:
             future.set_exception(error)
             return
         if type(result) is Again:
-            self._waiting.append(Call(pack(result.command), result.decode, future))
+            self._waiting.append(
+                Call(pack(result.command), result.decode, future, name=measure.name_of(result.command))
+            )
         else:
             future.set_result(result)
 
@@ -280,6 +291,7 @@ class Flusher:
             self._wake()
 
     def _lost(self) -> None:
+        STORE_RECONNECTS.add()
         self._connection = None
         self.connected.clear()
         self._again.extend(self._flying)

@@ -30,7 +30,10 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-OTEL_TRACES_EXPORTER: Final = "OTEL_TRACES_EXPORTER"  # the SDK has no name for it
+    from opentelemetry.sdk.metrics import MeterProvider
+
+OTEL_TRACES_EXPORTER: Final = "OTEL_TRACES_EXPORTER"  # the SDK has no names for these
+OTEL_METRICS_EXPORTER: Final = "OTEL_METRICS_EXPORTER"
 EXPORT_SECONDS_MAX: Final = 5
 LAST_SECONDS_MAX: Final = 2.0
 
@@ -98,7 +101,24 @@ def tracer_provider(service: str, instance: str, ids: IdGenerator) -> TracerProv
     return provider
 
 
-def shut_down(provider: TracerProvider) -> None:
+def exports_metrics(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether metrics are pushed: only where that is asked for, since Prometheus pulls them."""
+    is_disabled = environment.get(OTEL_SDK_DISABLED, "").strip().lower() == "true"
+    return environment.get(OTEL_METRICS_EXPORTER, "").strip() == "otlp" and not is_disabled
+
+
+def meter_provider(service: str, instance: str) -> MeterProvider:
+    """A provider that pushes what its meters observe, every minute or as OTEL_METRIC_EXPORT_INTERVAL says."""
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter(timeout=EXPORT_SECONDS_MAX))
+    resource = Resource.create(_resource(service, instance))
+    return MeterProvider([reader], resource=resource, shutdown_on_exit=False)
+
+
+def shut_down(provider: TracerProvider | MeterProvider) -> None:
     """Send what is left, if that takes no more than a moment."""
     last = threading.Thread(target=provider.shutdown, name="aiki-last-spans", daemon=True)
     last.start()

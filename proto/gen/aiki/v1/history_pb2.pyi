@@ -770,6 +770,7 @@ class TaskSpec(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     TRACE_LINK_FIELD_NUMBER: _builtins.int
+    DISPATCHED_MS_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """Names the call within the run."""
     task: _builtins.str
@@ -786,6 +787,8 @@ class TaskSpec(_message.Message):
     """The span that it is part of, as a W3C traceparent; empty when nobody traces."""
     trace_link: _builtins.str
     """A span that it follows from and is no part of, as a W3C traceparent; empty when there is none."""
+    dispatched_ms: _builtins.int
+    """When it went to its queue, milliseconds since the Unix epoch; 0 when not known."""
     @_builtins.property
     def input(self) -> _common_pb2.Payload:
         """The arguments, as in TaskScheduled."""
@@ -827,10 +830,11 @@ class TaskSpec(_message.Message):
         checkpoint: _common_pb2.Payload | None = ...,
         traceparent: _builtins.str = ...,
         trace_link: _builtins.str = ...,
+        dispatched_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "checkpoint", b"checkpoint", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue_timeout", b"queue_timeout", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt_timeout", b"attempt_timeout", "attempts_made", b"attempts_made", "checkpoint", b"checkpoint", "deadline_ms", b"deadline_ms", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue", b"queue", "queue_timeout", b"queue_timeout", "retry", b"retry", "task", b"task", "trace_link", b"trace_link", "traceparent", b"traceparent", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt_timeout", b"attempt_timeout", "attempts_made", b"attempts_made", "checkpoint", b"checkpoint", "deadline_ms", b"deadline_ms", "dispatched_ms", b"dispatched_ms", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue", b"queue", "queue_timeout", b"queue_timeout", "retry", b"retry", "task", b"task", "trace_link", b"trace_link", "traceparent", b"traceparent", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
