@@ -25,10 +25,10 @@ _numbers = itertools.count(1)
 class Cluster:
     """Coordinators on one store, and channels to them."""
 
-    def __init__(self, store: Stores, stack: AsyncExitStack, ttl_seconds: float) -> None:
+    def __init__(self, store: Stores, stack: AsyncExitStack, ttl_seconds: float, **settings: Any) -> None:
         self.store = store
         self._stack = stack
-        options: dict[str, Any] = {"listen": "127.0.0.1:0", "lease_ttl_seconds": ttl_seconds}
+        options: dict[str, Any] = {"listen": "127.0.0.1:0", "lease_ttl_seconds": ttl_seconds, **settings}
         self._settings = ServerSettings(**options)
 
     async def coordinator(self) -> "Door":
@@ -185,10 +185,10 @@ class Worker:
 
 
 @asynccontextmanager
-async def a_cluster(store: Stores, ttl_seconds: float = LONG_TTL) -> AsyncGenerator[Cluster]:
+async def a_cluster(store: Stores, ttl_seconds: float = LONG_TTL, **settings: Any) -> AsyncGenerator[Cluster]:
     """No coordinator yet."""
     async with AsyncExitStack() as stack:
-        yield Cluster(store, stack, ttl_seconds)
+        yield Cluster(store, stack, ttl_seconds, **settings)
 
 
 @asynccontextmanager

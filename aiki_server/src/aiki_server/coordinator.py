@@ -20,6 +20,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from aiki.v1 import admin_pb2, admin_pb2_grpc, worker_pb2, worker_pb2_grpc, workflow_pb2, workflow_pb2_grpc
+from aiki_server.core.stealing import Rules
 from aiki_server.http.endpoint import serving_http
 from aiki_server.http.metrics import metrics_routes
 from aiki_server.http.probes import probe_routes
@@ -88,7 +89,8 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     """The services and loops; the address they serve at."""
     coordinator_id = secrets.token_hex(4)
     ttl = timedelta(seconds=settings.lease_ttl_seconds)
-    hub = Hub(stores, coordinator_id)
+    stealing = Rules(after_s=settings.stealing_after_seconds) if settings.stealing else None
+    hub = Hub(stores, coordinator_id, stealing)
     membership = Membership(stores, coordinator_id, settings.lease_ttl_seconds)
     await membership.look()
     server = grpc.aio.server(options=OPTIONS)
@@ -122,6 +124,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
                 Gauges(hub, membership).run(),
                 read_messages(hub),
                 Hints(hub).run(),
+                hub.stealing.run(),
                 membership.run(),
                 Timers(hub, membership).run(),
                 OutboxPump(hub, membership).run(),

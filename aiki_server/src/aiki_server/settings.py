@@ -61,6 +61,12 @@ class ServerSettings(BaseSettings):
         10.0, gt=0.1, le=3600, description="a worker that is not heard for this long is dead"
     )
     retention_days: float = Field(30.0, gt=0, description="closed runs are deleted after this many days")
+    stealing: bool = Field(
+        default=True, description="idle workers get what busy ones were given and have not begun"
+    )
+    stealing_after_seconds: float = Field(
+        0.1, ge=0, le=3600, description="what a worker was given this recently is not taken from it"
+    )
     log_format: Literal["text", "json"] = Field("text", description="how it logs: `text` or `json`")
 
     @field_validator("listen", "http")

@@ -154,10 +154,10 @@ class Dispatcher:
             case messages.CommitResult():
                 self._runs.committed(message)
             case messages.RunGrant():
-                self._credits.runs_granted += 1
+                self._credits.count(message)
                 self._runs.grant(message)
             case messages.TaskAssignment():
-                self._credits.tasks_assigned += 1
+                self._credits.count(message)
                 self._remote.assign(message)
             case messages.TaskReportResult():
                 self._remote.reported(message)
@@ -169,7 +169,9 @@ class Dispatcher:
             case messages.Cancel():
                 self._remote.cancel(message.lease)
             case messages.Recall():
-                self._runs.recall(message.lease)
+                self._recall(message)
+            case messages.Withdrawn():
+                self._credits.count(message.given)
             case messages.Query():
                 self._queries.ask(message)
             case messages.Connected():
@@ -187,8 +189,7 @@ class Dispatcher:
         credit = self._credits
         if not credit.stream:
             return
-        free = 0 if self._draining else max(0, self.executors.free - self._remote.waiting)
-        window = min(free, self._settings.task_window)
+        window = 0 if self._draining else self._task_window()
         room = 0 if self._draining else max(0, self._settings.run_count - self._runs.count)
         runs, tasks = credit.runs_granted + room, credit.tasks_assigned + window
         told_runs, told_tasks = credit.told
@@ -199,6 +200,20 @@ class Dispatcher:
             credit.told = (runs, tasks)
             said = worker_pb2.Credit(runs_total=runs, tasks_total=tasks)
             self._say(worker_pb2.WorkerMessage(credit=said))
+
+    def _task_window(self) -> int:
+        """Tasks to take now: a few for slots that are free, and what is prefetched beyond them."""
+        spare = self.executors.free - self._remote.waiting
+        ahead = self._settings.prefetch + min(spare, 0)
+        return min(max(spare, 0), self._settings.task_window) + max(ahead, 0)
+
+    def _recall(self, recall: messages.Recall) -> None:
+        if not recall.unstarted_only:
+            self._runs.recall(recall.lease)
+        elif recall.lease.address:
+            self._remote.recall(recall.lease)
+        else:
+            self._runs.give_back(recall.lease)
 
     def _say(self, message: worker_pb2.WorkerMessage) -> None:
         self._out.append(message)
@@ -228,3 +243,10 @@ class _Credits:
         self.runs_granted = 0
         self.tasks_assigned = 0
         self.told: tuple[int, int] = (0, 0)
+
+    def count(self, given: messages.RunGrant | messages.TaskAssignment) -> None:
+        """One more has come."""
+        if isinstance(given, messages.RunGrant):
+            self.runs_granted += 1
+        else:
+            self.tasks_assigned += 1

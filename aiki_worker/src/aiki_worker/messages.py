@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum, unique
 
 from aiki_task.failures import FailureInfo
 from aiki_task.payloads import Payload
@@ -40,6 +41,7 @@ class Connected:
 
     stream: int
     lost: Sequence[Lease]
+    revision: int = 1
 
 
 @record
@@ -133,9 +135,25 @@ class Cancel:
 
 @record
 class Recall:
-    """A run is to be given back as soon as what runs of it is recorded."""
+    """A run is to be given back as soon as what runs of it is recorded; or something, if it has not begun."""
 
     lease: Lease
+    unstarted_only: bool = False
+
+
+@record
+class Withdrawn:
+    """A grant or an assignment was given back before it came this far."""
+
+    given: RunGrant | TaskAssignment
+
+
+@unique
+class Refusing(StrEnum):
+    """Why what was recalled is kept."""
+
+    STARTED = "started"
+    NOT_HELD = "not_held"
 
 
 @keyword_record
@@ -173,6 +191,7 @@ Inbound = (
     | Poke
     | Cancel
     | Recall
+    | Withdrawn
     | Query
     | Fatal
 )
@@ -204,10 +223,12 @@ __all__ = [
     "Query",
     "Recall",
     "Refusal",
+    "Refusing",
     "RunGrant",
     "SessionLost",
     "TaskAssignment",
     "TaskReport",
     "TaskReportResult",
     "TaskSpec",
+    "Withdrawn",
 ]

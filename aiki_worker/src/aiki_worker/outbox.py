@@ -20,15 +20,19 @@ class Outbox:
     def __init__(self) -> None:
         self.leases: dict[Thing, common_pb2.Lease] = {}
         self._unanswered: dict[Key, worker_pb2.WorkerMessage] = {}
+        self._unstarted: dict[Thing, common_pb2.Lease] = {}
 
     def add(self, message: worker_pb2.WorkerMessage) -> None:
         """Keep *message* until it is answered, if it will be."""
         kind = message.WhichOneof("kind")
-        if kind == "commit":
+        if kind == "task_start":
+            self._begun(message.task_start.lease)
+        elif kind == "commit":
             commit = message.commit
             self._unanswered[_key(kind, commit.lease, commit.number)] = message
         elif kind == "task_report":
             self._unanswered[_key(kind, message.task_report.lease)] = message
+            self._begun(message.task_report.lease)
         elif kind == "release":
             self._unanswered[_key(kind, message.release.lease)] = message
         elif kind == "need_history":
@@ -51,6 +55,8 @@ class Outbox:
             self._begin(message.run_grant.lease)
         elif kind == "task_assignment":
             self._begin(message.task_assignment.lease)
+            lease = message.task_assignment.lease
+            self._unstarted[lease.run_id, lease.address] = lease
         elif kind == "task_report_result":
             self._unanswered.pop(_key("task_report", message.task_report_result.lease), None)
             self._end(message.task_report_result.lease)
@@ -72,7 +78,13 @@ class Outbox:
     def clear(self) -> None:
         """Every lease is gone."""
         self.leases.clear()
+        self._unstarted.clear()
         self._unanswered.clear()
+
+    @property
+    def unstarted(self) -> list[common_pb2.Lease]:
+        """Leases of tasks that have not begun."""
+        return list(self._unstarted.values())
 
     @property
     def is_empty(self) -> bool:
@@ -86,6 +98,11 @@ class Outbox:
         held = self.leases.get((lease.run_id, lease.address))
         if held is not None and held.nonce == lease.nonce and held.epoch == lease.epoch:
             del self.leases[lease.run_id, lease.address]
+            self._unstarted.pop((lease.run_id, lease.address), None)
+
+    def _begun(self, lease: common_pb2.Lease) -> None:
+        if self._unstarted.get((lease.run_id, lease.address)) == lease:
+            del self._unstarted[lease.run_id, lease.address]
 
 
 def _key(kind: str, lease: common_pb2.Lease, number: int = 0) -> Key:

@@ -6,7 +6,6 @@ Invariant: a report carries the lease its attempt ran under; nothing is reported
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,7 +23,7 @@ from aiki_worker import wire
 from aiki_worker.attempt_spans import AttemptSpans, place_of
 from aiki_worker.clock import StoreClock
 from aiki_worker.executors import Attempt, Deferred, Executors, Outcome, Returned, is_final
-from aiki_worker.messages import Lease, TaskAssignment, TaskReport, TaskReportResult
+from aiki_worker.messages import Lease, Refusing, TaskAssignment, TaskReport, TaskReportResult
 from aiki_worker.meters import measure_attempt
 from aiki_worker.metrics import FENCED, TASK_SCHEDULE_TO_START
 from aiki_worker.placement import attempt_seconds
@@ -34,7 +33,7 @@ PROGRESS_SECONDS: Final = 1.0
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Assigned:
     assignment: TaskAssignment
     attempt: Attempt | None = None
@@ -57,7 +56,7 @@ class RemoteTasks:
         self._say = say
         self._spans = spans
         self._assigned: dict[tuple[str, str], _Assigned] = {}
-        self._waiting: deque[_Assigned] = deque()
+        self._waiting: dict[tuple[str, str], _Assigned] = {}
 
     @property
     def waiting(self) -> int:
@@ -78,12 +77,12 @@ class RemoteTasks:
         self._drop(assignment.lease)
         assigned = _Assigned(assignment)
         self._assigned[assignment.lease.thing] = assigned
-        self._waiting.append(assigned)
+        self._waiting[assignment.lease.thing] = assigned
 
     def start_waiting(self) -> None:
         """Start what waits, as far as there are slots."""
         while self._waiting and self._executors.free > 0:
-            self._start(self._waiting.popleft())
+            self._start(self._waiting.pop(next(iter(self._waiting))))
 
     def reported(self, answer: TaskReportResult) -> None:
         """What came of a task is recorded, or was not wanted any more."""
@@ -99,6 +98,17 @@ class RemoteTasks:
         if held is not None and held.assignment.lease == lease:
             self._drop(lease)
 
+    def recall(self, lease: Lease) -> None:
+        """Give it back for another worker, if it has not begun."""
+        held = self._assigned.get(lease.thing)
+        if held is None or held.assignment.lease != lease:
+            self._say(wire.recall_ack_to_wire(lease, Refusing.NOT_HELD))
+        elif lease.thing not in self._waiting:
+            self._say(wire.recall_ack_to_wire(lease, Refusing.STARTED))
+        else:
+            self._say(wire.release_to_wire(lease))
+            self._drop(lease)
+
     def drop_all(self, leases: Iterable[Lease] | None = None) -> None:
         """These leases are gone; all of them when none are named."""
         gone = [item.assignment.lease for item in self._assigned.values()] if leases is None else leases
@@ -107,7 +117,7 @@ class RemoteTasks:
 
     def hand_back_waiting(self) -> None:
         """Give back what has not started."""
-        for assigned in list(self._waiting):
+        for assigned in list(self._waiting.values()):
             self._say(wire.release_to_wire(assigned.assignment.lease))
             self._drop(assigned.assignment.lease)
 
@@ -119,13 +129,10 @@ class RemoteTasks:
 
     def _drop(self, lease: Lease) -> None:
         assigned = self._assigned.pop(lease.thing, None)
-        if assigned is None:
-            return
-        if assigned.attempt is not None:
+        self._waiting.pop(lease.thing, None)
+        if assigned is not None and assigned.attempt is not None:
             self._spans.forget(lease.thing)
             assigned.attempt.cancel()
-        elif assigned in self._waiting:
-            self._waiting.remove(assigned)
 
     def _start(self, assigned: _Assigned) -> None:
         assignment = assigned.assignment

@@ -17,7 +17,7 @@ from aiki_worker import wire
 from aiki_worker.cache import Mark, RunCache
 from aiki_worker.executors import Attempt, Outcome
 from aiki_worker.held_run import HeldRun, Host, Memory
-from aiki_worker.messages import CommitResult, HistoryPage, Lease, Poke, Refusal, RunGrant
+from aiki_worker.messages import CommitResult, HistoryPage, Lease, Poke, Refusal, Refusing, RunGrant
 from aiki_worker.metrics import EVENTS_REPLAYED, FENCED, GRANTS
 from aiki_worker.run_ledger import Phase
 from aiki_workflow import Workflow, events
@@ -150,6 +150,16 @@ class Runs:
         if run is not None:
             run.ledger.leave()
             self._touched[lease.run_id] = run
+
+    def give_back(self, lease: Lease) -> None:
+        """Give a run back for another worker, if it has not begun: its history has not arrived whole yet."""
+        partial = self._partial.get(lease.run_id)
+        if partial is not None and partial.grant.lease == lease:
+            self._say(wire.release_to_wire(lease))
+            self._drop(lease.run_id)
+            return
+        kept = Refusing.NOT_HELD if self._holding(lease) is None else Refusing.STARTED
+        self._say(wire.recall_ack_to_wire(lease, kept))
 
     def engine_at(self, run_id: str, length: int) -> RunEngine | Unsettled | None:
         """The run as the store has it, if it is here and stands at *length* or beyond."""

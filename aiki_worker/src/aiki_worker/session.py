@@ -28,8 +28,11 @@ from aiki_worker.runtime import runtime
 if TYPE_CHECKING:
     Call = grpc.aio.StreamStreamCall[worker_pb2.SessionRequest, worker_pb2.SessionResponse]
 
-REVISION: Final = 1
-"""The protocol revision this worker speaks. 1: the first."""
+REVISION_MIN: Final = 1
+REVISION: Final = 2
+"""The protocol revisions this worker speaks; docs/protocol.md has what changed in each."""
+OF_ONE_STREAM: Final = frozenset({"credit", "recall_ack"})
+"""What means nothing on another stream than the one it was said for."""
 FRAME_BYTES_MAX: Final = 2 * 1024 * 1024
 WELCOME_SECONDS_MAX: Final = 10.0
 RETRY_SECONDS_FIRST: Final = 0.05
@@ -63,6 +66,7 @@ class Identity:
     workflows: Sequence[tuple[str, str]]
     tasks: Sequence[str]
     slots: int
+    prefetch: int = 0
 
 
 class StreamOverError(Exception):
@@ -116,6 +120,14 @@ class Session:
         self._incarnation = ""
         self._streams = 0
         self._stream: _Stream | None = None
+
+    def give_back(self, lease: messages.Lease) -> None:
+        """Release what has not begun; called on this thread."""
+        release = wire.release_to_wire(lease)
+        # From now on: what waits to be said does not outlive the stream.
+        self.outbox.add(release)
+        self._own.append(release)
+        self._wake.set()
 
     @property
     def is_connected(self) -> bool:
@@ -234,7 +246,7 @@ class Session:
         self.outbox.lost(welcome.lost)
         lost = [wire.lease_from_wire(lease) for lease in welcome.lost]
         stream = self._stream = _Stream(self._streams, call, self.ttl_s)
-        self._deliver([messages.Connected(stream=stream.number, lost=lost)])
+        self._deliver([messages.Connected(stream=stream.number, lost=lost, revision=welcome.revision)])
         self._own = self.outbox.unanswered()
         self._wake.set()
         self.welcomed.set()
@@ -245,7 +257,7 @@ class Session:
         who = self._identity
         resumes = bool(self._incarnation)
         hello = worker_pb2.Hello(
-            revision_min=REVISION,
+            revision_min=REVISION_MIN,
             revision_max=REVISION,
             namespace=who.namespace,
             session_id=who.session_id,
@@ -260,6 +272,8 @@ class Session:
             leases=list(self.outbox.leases.values()) if resumes else (),
             slots=who.slots,
             runtime=runtime(),
+            prefetch=who.prefetch,
+            unstarted=self.outbox.unstarted if resumes else (),
         )
         return worker_pb2.WorkerMessage(hello=hello)
 
@@ -280,7 +294,7 @@ class Session:
         while self._submitted:
             number, batch = self._submitted.popleft()
             for message in batch:
-                if message.HasField("credit") and number != stream.number:
+                if message.WhichOneof("kind") in OF_ONE_STREAM and number != stream.number:
                     continue
                 self.outbox.add(message)
                 pending.append(message)

@@ -19,6 +19,7 @@ from aiki_worker.session import Identity, Session
 from aiki_worker.watchdog import Watchdog
 
 JOIN_SECONDS_MAX: Final = 5.0
+GIVEN: Final = (messages.RunGrant, messages.TaskAssignment)
 
 
 class SessionThread:
@@ -46,6 +47,7 @@ class SessionThread:
         self._clock = clock
         self._heard = heard
         self._inbox: deque[messages.Inbound] = deque()
+        self._inbox_lock = threading.Lock()
         self._told = False  # a call of `heard` is under way
         self._early: list[tuple[int, list[worker_pb2.WorkerMessage]]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -68,9 +70,9 @@ class SessionThread:
     def take(self) -> list[messages.Inbound]:
         """What has arrived since the last time, in order."""
         self._told = False
-        taken: list[messages.Inbound] = []
-        while self._inbox:
-            taken.append(self._inbox.popleft())
+        with self._inbox_lock:
+            taken = list(self._inbox)
+            self._inbox.clear()
         return taken
 
     @property
@@ -123,13 +125,27 @@ class SessionThread:
         await session.welcomed.wait()
         await self._watchdog.watch(session.ttl_s)
 
+    def _give_back(self, message: messages.Inbound) -> bool:
+        """Whether *message* recalls what the main loop has not come to, so that it goes back from here."""
+        if not isinstance(message, messages.Recall) or not message.unstarted_only or self._session is None:
+            return False
+        for at, given in enumerate(self._inbox):
+            if isinstance(given, GIVEN) and given.lease == message.lease:
+                self._inbox[at] = messages.Withdrawn(given)
+                self._session.give_back(message.lease)
+                return True
+        return False
+
     async def _let_go(self) -> None:
         if self._session is not None:
             await self._session.release_all()
 
     def _deliver(self, batch: list[messages.Inbound]) -> None:
         """On the session thread."""
-        self._inbox.extend(batch)
+        with self._inbox_lock:
+            for message in batch:
+                if not self._give_back(message):
+                    self._inbox.append(message)
         if not self._told:
             self._told = True
             try:

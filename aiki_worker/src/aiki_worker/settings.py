@@ -50,6 +50,12 @@ class WorkerSettings(BaseSettings):
         default=("default",), description="the queues it serves, with commas"
     )
     slots: int = Field(default=100, ge=1, le=100_000, description="attempts of tasks at once")
+    prefetch: int = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="remote tasks taken beyond the free slots, so that none is waited for; idle workers steal them",
+    )
     runs: int | None = Field(default=None, ge=0, description="runs held at once; default: as many as slots")
     threads: int | None = Field(
         default=None, ge=1, description="threads for sync tasks; default: as many as slots"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # pyright: ignore[reportMissingTypeStubs]  ships them unmarked
@@ -104,6 +104,11 @@ def release_to_wire(lease: Lease) -> worker_pb2.WorkerMessage:
     return worker_pb2.WorkerMessage(release=worker_pb2.Release(lease=lease_to_wire(lease)))
 
 
+def recall_ack_to_wire(lease: Lease, reason: messages.Refusing) -> worker_pb2.WorkerMessage:
+    ack = worker_pb2.RecallAck(lease=lease_to_wire(lease), refusal=_REFUSALS[reason])
+    return worker_pb2.WorkerMessage(recall_ack=ack)
+
+
 def need_history_to_wire(lease: Lease, first_index: int) -> worker_pb2.WorkerMessage:
     need = worker_pb2.NeedHistory(lease=lease_to_wire(lease), first_index=first_index)
     return worker_pb2.WorkerMessage(need_history=need)
@@ -159,7 +164,8 @@ def inbound_from_wire(message: worker_pb2.CoordinatorMessage) -> messages.Inboun
         case "cancel":
             return messages.Cancel(lease_from_wire(message.cancel.lease))
         case "recall":
-            return messages.Recall(lease_from_wire(message.recall.lease))
+            recall = message.recall
+            return messages.Recall(lease_from_wire(recall.lease), recall.unstarted_only)
         case "query":
             return _query(message.query)
         case _:
@@ -234,6 +240,12 @@ def _assignment(assignment: worker_pb2.TaskAssignment) -> messages.TaskAssignmen
         queue=spec.queue,
         dispatched_ms=spec.dispatched_ms if assignment.attempt == spec.attempts_made + 1 else 0,
     )
+
+
+_REFUSALS: Final = {
+    messages.Refusing.STARTED: worker_pb2.RecallAck.REFUSAL_STARTED,
+    messages.Refusing.NOT_HELD: worker_pb2.RecallAck.REFUSAL_NOT_HELD,
+}
 
 
 def frames(

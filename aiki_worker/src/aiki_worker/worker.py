@@ -144,4 +144,5 @@ class Worker:
             workflows=list(handlers.workflows),
             tasks=list(handlers.tasks),
             slots=settings.slots,
+            prefetch=settings.prefetch,
         )

@@ -8,6 +8,8 @@ from aiki_task import Retry, current_task, task
 from aiki_workflow import sleep, workflow
 
 release_sync = threading.Event()
+blocked = threading.Event()
+go_on = threading.Event()
 
 
 @task
@@ -34,6 +36,13 @@ async def flaky(number: int) -> int:
 async def forever() -> None:
     """Ends when it is cancelled."""
     await asyncio.Event().wait()
+
+
+@task
+async def blocks() -> None:
+    """Blocks the loop of its worker, as code should not."""
+    blocked.set()
+    go_on.wait(10)
 
 
 @task(remote=True)

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from functools import partial
 
 from aiki.v1 import common_pb2, history_pb2, worker_pb2
+from aiki_server.core import ids
 from aiki_server.core.runs import Fenced, Granted, NotReady, Released, Taken
+from aiki_server.core.stealing import Kind
 from aiki_server.rpc.answers import when_done
 from aiki_server.rpc.session import Session, lease_to_wire
 from aiki_server.rpc.tokens import completion_token
@@ -88,6 +90,8 @@ class Grants:
             events=[history_pb2.Event.FromString(event) for event in answer.events],
         )
         session.send(worker_pb2.CoordinatorMessage(run_grant=grant))
+        handler = ids.workflow_handler(record.workflow, record.version)
+        session.load.given(answer.token, Kind(record.namespace, record.queue, handler))
         if answer.mail_waits:
             session.send(worker_pb2.CoordinatorMessage(poke=worker_pb2.Poke(lease=lease)))
 
@@ -111,3 +115,4 @@ class Grants:
             completion_token=completion_token(answer.token),
         )
         session.send(worker_pb2.CoordinatorMessage(task_assignment=assignment))
+        session.load.given(answer.token, Kind(session.namespace, spec.queue, ids.task_handler(spec.task)))

@@ -17,10 +17,12 @@ from aiki_server.core.runs import (
     Terminated,
     WrongState,
 )
+from aiki_server.core.stealing import Rules
 from aiki_server.rpc.answers import when_done
 from aiki_server.rpc.matching import Matching
 from aiki_server.rpc.questions import Questions
 from aiki_server.rpc.session import Session
+from aiki_server.rpc.stealing import Stealing
 from aiki_server.rpc.waiters import Waiters
 from aiki_server.store import Stores
 from aiki_server.telemetry.tracing import Traces
@@ -29,7 +31,7 @@ from aiki_server.telemetry.tracing import Traces
 class Hub:
     """The sessions of this coordinator, and what wakes its loops."""
 
-    def __init__(self, stores: Stores, coordinator_id: str) -> None:
+    def __init__(self, stores: Stores, coordinator_id: str, stealing: Rules | None = None) -> None:
         self.stores = stores
         self.coordinator_id = coordinator_id
         self.sessions: dict[str, Session] = {}
@@ -40,6 +42,7 @@ class Hub:
         self.matching = Matching(stores, self.released)
         self.waiters = Waiters()
         self.questions = Questions(self)
+        self.stealing = Stealing(self, stealing)
         self.outbox_moved = asyncio.Event()
         self.outboxes_moved: set[int] = set()
 
@@ -159,6 +162,7 @@ class Hub:
             session.send(worker_pb2.CoordinatorMessage(recall=worker_pb2.Recall(lease=lease)))
         elif kind == "cancel":
             session.assigned.pop((run_id, lease.address), None)
+            session.load.gone((run_id, lease.address))
             cancel = worker_pb2.Cancel(lease=lease, reason="the run does not want it any more")
             session.send(worker_pb2.CoordinatorMessage(cancel=cancel))
 

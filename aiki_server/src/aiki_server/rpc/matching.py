@@ -78,9 +78,12 @@ class Matching:
 
     def _pick(self, namespace: str, queue: str, handler: str, *, tasks: bool) -> Session | None:
         best: Session | None = None
-        most = 0
+        most = (False, 0)
         for session in self.sessions.values():
             free = session.free_tasks if tasks else session.free_runs
-            if free > most and session.serves(namespace, queue, handler):
-                best, most = session, free
+            # One that would begin it at once comes before any that would have it wait.
+            idle = session.idle_tasks if tasks else free
+            rank = (idle > 0, max(idle, 0) or free)
+            if free > 0 and rank > most and session.serves(namespace, queue, handler):
+                best, most = session, rank
         return best

@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from aiki.v1 import common_pb2, history_pb2, worker_pb2
 from aiki_server.core import ids
 from aiki_server.core.runs import CacheMark, LeaseToken
+from aiki_server.rpc.load import Load
 
 FRAME_MESSAGES_MAX = 500
 FRAME_BYTES_MAX = 3 * 1024 * 1024
@@ -29,8 +30,10 @@ def lease_from_wire(lease: common_pb2.Lease) -> LeaseToken:
 class Session:
     """One incarnation. Credit is spent when a grant is asked for and given back when there is none."""
 
-    def __init__(self, hello: worker_pb2.Hello, incarnation: str) -> None:
+    def __init__(self, hello: worker_pb2.Hello, incarnation: str, revision: int = 1) -> None:
         self.hello = hello
+        self.revision = revision
+        self.load = Load()
         self.incarnation = incarnation
         self.namespace = hello.namespace or ids.DEFAULT_NAMESPACE
         self.queues = tuple(hello.queues) or (ids.DEFAULT_QUEUE,)
@@ -61,6 +64,11 @@ class Session:
     def waiting(self) -> int:
         """Messages that wait to be sent to it."""
         return len(self._outbox)
+
+    @property
+    def idle_tasks(self) -> int:
+        """Tasks it would begin at once, as far as its credit says; negative when what it has will wait."""
+        return self.free_tasks - self.hello.prefetch
 
     def set_credit(self, credit: worker_pb2.Credit) -> None:
         """Totals only grow, so that a late or repeated credit is harmless."""

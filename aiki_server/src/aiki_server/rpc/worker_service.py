@@ -35,7 +35,8 @@ from aiki_server.rpc.tallies import tally_commit
 from aiki_server.store.errors import StoreError, StoreScriptError
 from aiki_server.telemetry.metrics import RELEASES, RUNS_STARTED
 
-REVISION = 1
+REVISION_MIN, REVISION = 1, 2
+"""What this coordinator speaks; 2: see docs/protocol.md."""
 HISTORY_PAGE_EVENTS = 1000
 COMMIT_EVENTS_MAX = 1000
 """Commands and notes; what is drained besides is bounded by the script."""
@@ -101,10 +102,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             reason = "a session begins with Hello"
             await refuse(context, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT", reason)
         hello = first.messages[0].hello
-        if not hello.revision_min <= REVISION <= hello.revision_max:
+        if hello.revision_min > REVISION or hello.revision_max < REVISION_MIN:
             reason = (
-                f"this coordinator speaks protocol revision {REVISION}, the worker {hello.revision_min} to "
-                f"{hello.revision_max}: upgrade the older of the two"
+                f"this coordinator speaks protocol revisions {REVISION_MIN} to {REVISION}, the worker "
+                f"{hello.revision_min} to {hello.revision_max}: upgrade the older of the two"
             )
             await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "REVISION_UNSUPPORTED", reason)
         if self._hub.draining.is_set():
@@ -135,7 +136,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         """New incarnation first, then its leases, and only then the old one goes."""
         self._count += 1
         incarnation = ids.incarnation(self._hub.coordinator_id, hello.session_id, self._count)
-        session = WorkerSession(hello, incarnation)
+        session = WorkerSession(hello, incarnation, min(REVISION, hello.revision_max))
         sessions = self._stores.sessions
         await sessions.add(incarnation=incarnation, ttl_ms=self._ttl_ms)
         old = hello.resume_incarnation
@@ -146,12 +147,13 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         tokens = [lease_from_wire(lease) for lease in hello.leases]
         adopting = [self._stores.runs.adopt(token=token, old=old, new=incarnation) for token in tokens]
         kept = await asyncio.gather(*adopting)
+        self._hub.stealing.joined(session, before, map(lease_from_wire, hello.unstarted))
         if old:
             await sessions.remove(incarnation=old)
         await self._say_what_it_serves(session)
         self._hub.add(session)
         welcome = worker_pb2.Welcome(
-            revision=REVISION,
+            revision=session.revision,
             incarnation=incarnation,
             lost=[lease for lease, held in zip(hello.leases, kept, strict=True) if not held],
             store_time_ms=self._stores.clock.now_ms(),
@@ -194,6 +196,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         return [entry for page in pages for entry in page]
 
     def _handle(self, session: WorkerSession, message: worker_pb2.WorkerMessage) -> None:
+        self._hub.stealing.heard(session, message)
         match message.WhichOneof("kind"):
             case "commit":
                 self._commit(session, message.commit)
@@ -202,6 +205,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             case "credit":
                 session.set_credit(message.credit)
                 self._hub.matching.credit_came.set()
+                self._hub.stealing.changed()
             case "renew":
                 future = self._stores.sessions.renew(incarnation=session.incarnation, ttl_ms=self._ttl_ms)
                 self._hub.when_done(future, partial(self._renewed, session))
@@ -217,6 +221,8 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
                 self._progress(session, message.task_progress)
             case "drain":
                 session.draining = True
+            case "recall_ack":
+                self._hub.stealing.refused(session, message.recall_ack)
             case "query_result":
                 self._hub.questions.answered(message.query_result)
             case kind:
@@ -378,7 +384,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         RELEASES.add(("task" if token.address else "run",))
         store = self._stores.tasks if token.address else self._stores.runs
         future = store.release(token=token, incarnation=session.incarnation)
-        self._hub.released(future)
+        self._hub.stealing.released(session, token, future)
         result = Message(release_result=worker_pb2.ReleaseResult(lease=release.lease))
         self._hub.when_done(future, lambda _: session.send(result), lambda _: session.end())
 

@@ -10,6 +10,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
@@ -87,6 +88,7 @@ class WorkerMessage(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     TASK_PROGRESS_FIELD_NUMBER: _builtins.int
     QUERY_RESULT_FIELD_NUMBER: _builtins.int
+    RECALL_ACK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello:
         """The first message of a stream, and only that."""
@@ -131,6 +133,10 @@ class WorkerMessage(_message.Message):
     def query_result(self) -> Global___QueryResult:
         """The answer to Query."""
 
+    @_builtins.property
+    def recall_ack(self) -> Global___RecallAck:
+        """The answer to a Recall of what has begun."""
+
     def __init__(
         self,
         *,
@@ -145,12 +151,13 @@ class WorkerMessage(_message.Message):
         drain: Global___Drain | None = ...,
         task_progress: Global___TaskProgress | None = ...,
         query_result: Global___QueryResult | None = ...,
+        recall_ack: Global___RecallAck | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "credit", b"credit", "drain", b"drain", "hello", b"hello", "kind", b"kind", "need_history", b"need_history", "query_result", b"query_result", "release", b"release", "renew", b"renew", "task_progress", b"task_progress", "task_report", b"task_report", "task_start", b"task_start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "credit", b"credit", "drain", b"drain", "hello", b"hello", "kind", b"kind", "need_history", b"need_history", "query_result", b"query_result", "recall_ack", b"recall_ack", "release", b"release", "renew", b"renew", "task_progress", b"task_progress", "task_report", b"task_report", "task_start", b"task_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "credit", b"credit", "drain", b"drain", "hello", b"hello", "kind", b"kind", "need_history", b"need_history", "query_result", b"query_result", "release", b"release", "renew", b"renew", "task_progress", b"task_progress", "task_report", b"task_report", "task_start", b"task_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit", b"commit", "credit", b"credit", "drain", b"drain", "hello", b"hello", "kind", b"kind", "need_history", b"need_history", "query_result", b"query_result", "recall_ack", b"recall_ack", "release", b"release", "renew", b"renew", "task_progress", b"task_progress", "task_report", b"task_report", "task_start", b"task_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "credit", "renew", "commit", "release", "need_history", "task_start", "task_report", "drain", "task_progress", "query_result"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "credit", "renew", "commit", "release", "need_history", "task_start", "task_report", "drain", "task_progress", "query_result", "recall_ack"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -175,6 +182,7 @@ class CoordinatorMessage(_message.Message):
     RELEASE_RESULT_FIELD_NUMBER: _builtins.int
     RECALL_FIELD_NUMBER: _builtins.int
     QUERY_FIELD_NUMBER: _builtins.int
+    TASK_START_RESULT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def welcome(self) -> Global___Welcome:
         """The answer to Hello."""
@@ -221,11 +229,15 @@ class CoordinatorMessage(_message.Message):
 
     @_builtins.property
     def recall(self) -> Global___Recall:
-        """Give a run back as soon as what runs of it is recorded."""
+        """Give work back."""
 
     @_builtins.property
     def query(self) -> Global___Query:
         """Look at a run."""
+
+    @_builtins.property
+    def task_start_result(self) -> Global___TaskStartResult:
+        """The answer to TaskStart, if it asked for one."""
 
     def __init__(
         self,
@@ -243,12 +255,13 @@ class CoordinatorMessage(_message.Message):
         release_result: Global___ReleaseResult | None = ...,
         recall: Global___Recall | None = ...,
         query: Global___Query | None = ...,
+        task_start_result: Global___TaskStartResult | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "commit_result", b"commit_result", "drain", b"drain", "history_page", b"history_page", "kind", b"kind", "poke", b"poke", "query", b"query", "recall", b"recall", "release_result", b"release_result", "renewed", b"renewed", "run_grant", b"run_grant", "task_assignment", b"task_assignment", "task_report_result", b"task_report_result", "welcome", b"welcome"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "commit_result", b"commit_result", "drain", b"drain", "history_page", b"history_page", "kind", b"kind", "poke", b"poke", "query", b"query", "recall", b"recall", "release_result", b"release_result", "renewed", b"renewed", "run_grant", b"run_grant", "task_assignment", b"task_assignment", "task_report_result", b"task_report_result", "task_start_result", b"task_start_result", "welcome", b"welcome"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "commit_result", b"commit_result", "drain", b"drain", "history_page", b"history_page", "kind", b"kind", "poke", b"poke", "query", b"query", "recall", b"recall", "release_result", b"release_result", "renewed", b"renewed", "run_grant", b"run_grant", "task_assignment", b"task_assignment", "task_report_result", b"task_report_result", "welcome", b"welcome"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "commit_result", b"commit_result", "drain", b"drain", "history_page", b"history_page", "kind", b"kind", "poke", b"poke", "query", b"query", "recall", b"recall", "release_result", b"release_result", "renewed", b"renewed", "run_grant", b"run_grant", "task_assignment", b"task_assignment", "task_report_result", b"task_report_result", "task_start_result", b"task_start_result", "welcome", b"welcome"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "renewed", "run_grant", "history_page", "commit_result", "task_assignment", "task_report_result", "poke", "cancel", "drain", "release_result", "recall", "query"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["welcome", "renewed", "run_grant", "history_page", "commit_result", "task_assignment", "task_report_result", "poke", "cancel", "drain", "release_result", "recall", "query", "task_start_result"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -273,6 +286,8 @@ class Hello(_message.Message):
     LEASES_FIELD_NUMBER: _builtins.int
     SLOTS_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
+    PREFETCH_FIELD_NUMBER: _builtins.int
+    UNSTARTED_FIELD_NUMBER: _builtins.int
     revision_min: _builtins.int
     """The lowest protocol revision the worker speaks."""
     revision_max: _builtins.int
@@ -291,6 +306,8 @@ class Hello(_message.Message):
     """How many tasks it can run at once."""
     runtime: _builtins.str
     """What runs the code, up to its minor version, such as "python 3.11"."""
+    prefetch: _builtins.int
+    """How much of its task credit is for tasks that would wait until a slot is free."""
     @_builtins.property
     def queues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The queues it serves."""
@@ -306,6 +323,10 @@ class Hello(_message.Message):
     @_builtins.property
     def leases(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Lease]:
         """The leases the worker holds or has unacknowledged messages for; only when it resumes."""
+
+    @_builtins.property
+    def unstarted(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Lease]:
+        """Of `leases`, the tasks that have not begun."""
 
     def __init__(
         self,
@@ -323,10 +344,12 @@ class Hello(_message.Message):
         leases: _abc.Iterable[_common_pb2.Lease] | None = ...,
         slots: _builtins.int = ...,
         runtime: _builtins.str = ...,
+        prefetch: _builtins.int = ...,
+        unstarted: _abc.Iterable[_common_pb2.Lease] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_id", b"build_id", "identity", b"identity", "leases", b"leases", "namespace", b"namespace", "queues", b"queues", "resume_incarnation", b"resume_incarnation", "revision_max", b"revision_max", "revision_min", b"revision_min", "runtime", b"runtime", "session_id", b"session_id", "slots", b"slots", "tasks", b"tasks", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_id", b"build_id", "identity", b"identity", "leases", b"leases", "namespace", b"namespace", "prefetch", b"prefetch", "queues", b"queues", "resume_incarnation", b"resume_incarnation", "revision_max", b"revision_max", "revision_min", b"revision_min", "runtime", b"runtime", "session_id", b"session_id", "slots", b"slots", "tasks", b"tasks", "unstarted", b"unstarted", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -793,11 +816,14 @@ Global___TaskAssignment: _TypeAlias = TaskAssignment  # noqa: Y015
 
 @_typing.final
 class TaskStart(_message.Message):
-    """A remote task's attempt has begun. Not answered."""
+    """A remote task's attempt has begun, or with `answer` is about to."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LEASE_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    answer: _builtins.bool
+    """The worker begins only when it is told that this is recorded."""
     @_builtins.property
     def lease(self) -> _common_pb2.Lease:
         """The task's lease."""
@@ -806,14 +832,45 @@ class TaskStart(_message.Message):
         self,
         *,
         lease: _common_pb2.Lease | None = ...,
+        answer: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "lease", b"lease"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TaskStart: _TypeAlias = TaskStart  # noqa: Y015
+
+@_typing.final
+class TaskStartResult(_message.Message):
+    """The answer to TaskStart, if it asked for one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lease(self) -> _common_pb2.Lease:
+        """The task's lease."""
+
+    @_builtins.property
+    def error(self) -> _status_pb2.Status:
+        """Set with reason FENCED when the lease is over: do not begin."""
+
+    def __init__(
+        self,
+        *,
+        lease: _common_pb2.Lease | None = ...,
+        error: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "lease", b"lease"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TaskStartResult: _TypeAlias = TaskStartResult  # noqa: Y015
 
 @_typing.final
 class TaskReport(_message.Message):
@@ -1004,27 +1061,84 @@ Global___TaskProgress: _TypeAlias = TaskProgress  # noqa: Y015
 
 @_typing.final
 class Recall(_message.Message):
-    """Give a run back as soon as what runs of it is recorded, and start nothing more."""
+    """Give work back. A run: as soon as what runs of it is recorded, and start nothing more."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LEASE_FIELD_NUMBER: _builtins.int
+    UNSTARTED_ONLY_FIELD_NUMBER: _builtins.int
+    unstarted_only: _builtins.bool
+    """Another worker could begin at once: Release a run or task that has not begun, answer RecallAck otherwise.
+    Only sent from revision 2 on.
+    """
     @_builtins.property
     def lease(self) -> _common_pb2.Lease:
-        """The run's lease; a recall of another lease than the current one is ignored."""
+        """The lease; a recall of another lease than the current one changes nothing."""
 
     def __init__(
         self,
         *,
         lease: _common_pb2.Lease | None = ...,
+        unstarted_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "unstarted_only", b"unstarted_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Recall: _TypeAlias = Recall  # noqa: Y015
+
+@_typing.final
+class RecallAck(_message.Message):
+    """The answer to a Recall with `unstarted_only` that is refused; the other answer is Release."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Refusal:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _RefusalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RecallAck._Refusal.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        REFUSAL_UNSPECIFIED: RecallAck._Refusal.ValueType  # 0
+        """Not said."""
+        REFUSAL_STARTED: RecallAck._Refusal.ValueType  # 1
+        """It has begun."""
+        REFUSAL_NOT_HELD: RecallAck._Refusal.ValueType  # 2
+        """The worker does not hold this lease."""
+
+    class Refusal(_Refusal, metaclass=_RefusalEnumTypeWrapper):
+        """Why a worker keeps what was recalled."""
+
+    REFUSAL_UNSPECIFIED: RecallAck.Refusal.ValueType  # 0
+    """Not said."""
+    REFUSAL_STARTED: RecallAck.Refusal.ValueType  # 1
+    """It has begun."""
+    REFUSAL_NOT_HELD: RecallAck.Refusal.ValueType  # 2
+    """The worker does not hold this lease."""
+
+    LEASE_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    refusal: Global___RecallAck.Refusal.ValueType
+    """Why the worker keeps it."""
+    @_builtins.property
+    def lease(self) -> _common_pb2.Lease:
+        """The lease of the recall."""
+
+    def __init__(
+        self,
+        *,
+        lease: _common_pb2.Lease | None = ...,
+        refusal: Global___RecallAck.Refusal.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecallAck: _TypeAlias = RecallAck  # noqa: Y015
 
 @_typing.final
 class Query(_message.Message):
