@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 PROTOS_VENV := .venv-protos
 STAMP := $(VENV)/.installed
 PROTOS_STAMP := $(PROTOS_VENV)/.installed
+TOOLS := .tools
+PROMTOOL := $(TOOLS)/promtool
 
 # The first interpreter that is new enough; `make PYTHON=python3.13 setup` chooses another.
 PYTHON ?= $(firstword $(foreach candidate,python3 python3.13 python3.12 python3.11 python3.14 python, \
@@ -56,6 +58,10 @@ test: $(STAMP) ## run the test suite
 test-campaign: $(STAMP) ## explore the model of the protocol, and kill processes, for much longer
 	AIKI_CAMPAIGN=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/model tests/system/test_chaos.py \
 		tests/examples/test_kills.py
+
+.PHONY: test-alerts
+test-alerts: $(STAMP) $(PROMTOOL) ## alerts and dashboards, with Prometheus' own promtool
+	AIKI_PROMTOOL=$(CURDIR)/$(PROMTOOL) $(BIN)/python -m pytest tests/observability
 
 .PHONY: check
 check: lint format-check types imports buf protos-check docs-check ## run every check that is not a test
@@ -131,7 +137,7 @@ build: $(STAMP) ## build every wheel into dist/
 
 .PHONY: clean
 clean: ## remove environments, caches and what was built
-	rm -rf $(VENV) $(PROTOS_VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PROTOS_VENV) $(TOOLS) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environments. A stamp is newer than all that was installed from.
@@ -150,4 +156,13 @@ $(STAMP): $(LOCKS) $(PYPROJECTS) | $(BIN)/python
 $(PROTOS_STAMP): requirements/protos.txt | $(STAMP)
 	$(BIN)/python -m venv --without-pip $(PROTOS_VENV)
 	VIRTUAL_ENV=$(CURDIR)/$(PROTOS_VENV) $(UV) pip install --quiet --require-hashes -r requirements/protos.txt
+	@touch $@
+
+# Debian's package, unpacked and not installed: a Prometheus that runs is not wanted.
+$(PROMTOOL):
+	@command -v apt-get >/dev/null || { echo "promtool comes from Debian's package prometheus: put it at $@." >&2; exit 1; }
+	rm -rf $(TOOLS)/prometheus && mkdir -p $(TOOLS)/prometheus
+	cd $(TOOLS)/prometheus && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } 2>/dev/null
+	dpkg-deb -x $(TOOLS)/prometheus/prometheus_*.deb $(TOOLS)/prometheus
+	mv $(TOOLS)/prometheus/usr/bin/promtool $@ && rm -rf $(TOOLS)/prometheus
 	@touch $@
