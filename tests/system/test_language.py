@@ -121,8 +121,8 @@ async def test_cancellation_cascades_over_three_levels(client: Client) -> None:
         await run.result(timeout="30s")
     for workflow_id in (f"{name}/1", leaf_id):
         child = await client.run(workflow_id)
-        with pytest.raises(RunCancelledError):
-            await child.result(timeout="30s")
+        # A parent waits until its child has cleaned up.
+        assert (await child.describe()).state is RunState.CANCELLED
         assert "TaskCompleted" in await _kinds(child)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from aiki_workflow.engine import RunEngine, RunInfo
 
 WORKFLOW_ID_CHARACTERS_MAX = 200
+STOPPED = frozenset({"cancelled", "terminated"})
+"""Kinds of failures by which what was asked to stop has stopped."""
 _Outcome = events.TaskCompleted | events.TaskFailed | events.ChildCompleted | events.ChildFailed
 
 
@@ -43,12 +45,19 @@ class OpenTask:
 
 @dataclass(slots=True)
 class OpenChild:
-    """A child whose outcome was not fed yet. `started` is told when it is there, if that was asked for."""
+    """A child whose outcome was not fed yet. `started` is told when it is there, if that was asked for.
+
+    Attributes:
+        asked: whether it was asked to stop.
+        dropped: whether that was because nobody wants its outcome, and its end is waited for.
+    """
 
     address: str
     call: Workflow[..., Any]
     workflow_id: str
     started: CallFuture | None = None
+    asked: bool = False
+    dropped: bool = False
 
 
 class Calls:
@@ -131,13 +140,30 @@ class Calls:
             return
         if self.tasks.pop(address, None) is not None:
             engine.issue(events.TaskCancelled(engine.loop.now_ms, address))
-        elif self.children.pop(address, None) is not None:
-            engine.issue(events.ChildCancelled(engine.loop.now_ms, address))
+            return
+        child = self.children.pop(address, None)
+        if child is not None:
+            self._ask(child)
 
     def cancel_child(self, address: str) -> None:
         """Ask a child to stop; its outcome is still waited for."""
-        if address in self.children:
-            self._engine.issue(events.ChildCancelled(self._engine.loop.now_ms, address))
+        child = self.children.get(address)
+        if child is not None:
+            self._ask(child)
+
+    def ask_to_stop(self, address: str) -> bool:
+        """Ask a child to stop whose outcome nobody wants any more; whether its end is to be waited for."""
+        child = self.children.get(address)
+        if (
+            self._engine.closed
+            or child is None
+            or child.dropped
+            or child.call.options.cancel_policy != "wait"
+        ):
+            return False
+        child.dropped = True
+        self._ask(child)
+        return True
 
     def task_completed(self, event: events.TaskCompleted) -> None:
         """Feed a result; one of a task that nobody awaits any more is a no-op."""
@@ -172,16 +198,21 @@ class Calls:
     def child_completed(self, event: events.ChildCompleted) -> None:
         """Feed a child's result."""
         child = self.children.pop(event.address, None)
-        if child is not None:
-            self._resolve(event.address, lambda: child.call.result.decode(event.output))
-        else:
+        if child is None:
             self._keep(event.address, event)
+        elif child.dropped:
+            self._end_cancelled(event.address)
+        else:
+            self._resolve(event.address, lambda: child.call.result.decode(event.output))
 
     def child_failed(self, event: events.ChildFailed) -> None:
         """Feed a child's failure."""
         child = self.children.pop(event.address, None)
         if child is None:
             self._keep(event.address, event)
+            return
+        if child.dropped and event.failure.kind in STOPPED:
+            self._end_cancelled(event.address)
             return
         error = child_failed(event.failure, child.call.name, child.workflow_id)
         if child.started is not None and not child.started.done():
@@ -218,6 +249,16 @@ class Calls:
                 task.checkpoint = event.checkpoint
             case _:
                 pass
+
+    def _ask(self, child: OpenChild) -> None:
+        if not child.asked:
+            child.asked = True
+            self._engine.issue(events.ChildCancelled(self._engine.loop.now_ms, child.address))
+
+    def _end_cancelled(self, address: str) -> None:
+        future = self._futures.pop(address, None)
+        if future is not None:
+            future.end_cancelled()
 
     def _keep(self, address: str, event: _Outcome) -> None:
         """An outcome of a call that is not open: the code may make that call yet."""

@@ -13,6 +13,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Generic,
+    Literal,
     NoReturn,
     ParamSpec,
     Protocol,
@@ -45,6 +46,9 @@ R = TypeVar("R")
 T = TypeVar("T")
 C = TypeVar("C")
 
+CancelPolicy = Literal["wait", "request"]
+"""What the cancellation of a call of a child does."""
+
 
 @unique
 class IdPolicy(Enum):
@@ -69,6 +73,8 @@ class WorkflowOptions:
         chain_timeout: the longest it may take together with all that continue or retry it.
         delay: how much later it begins.
         close_policy: what becomes of it, as a child, when its parent closes: "cancel", "leave" or "terminate".
+        cancel_policy: of a child that is awaited by calling it, when that await is cancelled: "wait" asks it to stop and
+            waits until it has cleaned up and ended, "request" asks it and goes on at once.
     """
 
     id: str | None = None
@@ -78,6 +84,7 @@ class WorkflowOptions:
     chain_timeout: timedelta | None = None
     delay: timedelta | None = None
     close_policy: ClosePolicy = "cancel"
+    cancel_policy: CancelPolicy = "wait"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +184,9 @@ class Workflow(Generic[P, R]):
     async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run it as a child of this run, and wait for its result.
 
+        When the await is cancelled, the child is asked to stop, and the cancellation comes out of here once it has
+        ended; its failure does, if it fails by its clean-up. See `WorkflowOptions.cancel_policy`.
+
         Raises:
             ChildFailed: it ended without one, or its workflow id was in use.
             NotInRunError: called outside a run: start it with a client.
@@ -223,6 +233,7 @@ class Workflow(Generic[P, R]):
         chain_timeout: Duration | None = None,
         delay: Duration | None = None,
         close_policy: ClosePolicy | None = None,
+        cancel_policy: CancelPolicy | None = None,
     ) -> Workflow[P, R]:
         """The same workflow with other options for its start; what is not given stays.
 
@@ -237,6 +248,7 @@ class Workflow(Generic[P, R]):
             "chain_timeout": None if chain_timeout is None else _positive(chain_timeout),
             "delay": None if delay is None else parse(delay),
             "close_policy": None if close_policy is None else _close_policy(close_policy),
+            "cancel_policy": None if cancel_policy is None else _cancel_policy(cancel_policy),
         }
         changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         other: Workflow[P, R] = Workflow.__new__(type(self))
@@ -281,6 +293,7 @@ def workflow(
     chain_timeout: Duration | None = None,
     retry: Retry | None = None,
     close_policy: ClosePolicy = "cancel",
+    cancel_policy: CancelPolicy = "wait",
     before: Sequence[AnyTask] = (),
     after: Sequence[AnyTask] = (),
     on_complete: Sequence[AnyTask] = (),
@@ -300,6 +313,7 @@ def workflow(
     chain_timeout: Duration | None = None,
     retry: Retry | None = None,
     close_policy: ClosePolicy = "cancel",
+    cancel_policy: CancelPolicy = "wait",
     **hooks: Sequence[AnyTask],
 ) -> Any:
     """Make an async function, or a class with a method marked `@main`, a workflow.
@@ -313,6 +327,7 @@ def workflow(
         timeout: likewise.
         chain_timeout: likewise.
         close_policy: likewise.
+        cancel_policy: likewise.
         retry: when a run that failed is begun again, as the next of its chain. Default: never.
         hooks: `before`: tasks that run before the code, once for a chain of runs; a failure fails the run.
             `after`, `on_complete`, `on_error` (timeouts too), `on_cancel`: tasks that run, in this order
@@ -328,6 +343,7 @@ def workflow(
         timeout=None if timeout is None else _positive(timeout),
         chain_timeout=None if chain_timeout is None else _positive(chain_timeout),
         close_policy=_close_policy(close_policy),
+        cancel_policy=_cancel_policy(cancel_policy),
     )
     made = Hooks(**{kind: tuple(tasks) for kind, tasks in hooks.items()})
 
@@ -362,4 +378,10 @@ def _positive(duration: Duration) -> timedelta:
 def _close_policy(policy: ClosePolicy) -> ClosePolicy:
     if policy not in get_args(ClosePolicy):
         raise DefinitionError(f'{policy!r} is no close policy; there are "cancel", "leave" and "terminate"')
+    return policy
+
+
+def _cancel_policy(policy: CancelPolicy) -> CancelPolicy:
+    if policy not in get_args(CancelPolicy):
+        raise DefinitionError(f'{policy!r} is no cancel policy; there are "wait" and "request"')
     return policy

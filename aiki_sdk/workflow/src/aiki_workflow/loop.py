@@ -41,13 +41,24 @@ class CallFuture(RunFuture[Any]):
         super().__init__(loop=loop)
         self._calls = loop.engine.calls
         self._address = address
+        self._reason: Any | None = None
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """As any future; the run says that the outcome is not wanted."""
+        """As any future; the run says that the outcome is not wanted.
+
+        A child cleans up first, so its future stays pending until `end_cancelled`; a second call does not wait for it.
+        """
+        if not self.done() and self._calls.ask_to_stop(self._address):
+            self._reason = msg
+            return True
         was_pending = super().cancel(msg)
         if was_pending:
             self._calls.cancel(self._address)
         return was_pending
+
+    def end_cancelled(self) -> None:
+        """What was asked to stop has ended: whoever awaits it gets the cancellation now."""
+        super().cancel(self._reason)
 
     def quiet(self) -> None:
         """Nobody is to be told that nobody has looked at it."""
