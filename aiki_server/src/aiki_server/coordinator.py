@@ -24,6 +24,7 @@ from aiki_server.core.stealing import Rules
 from aiki_server.http.endpoint import serving_http
 from aiki_server.http.metrics import metrics_routes
 from aiki_server.http.probes import probe_routes
+from aiki_server.loops.deadlines import Deadlines
 from aiki_server.loops.gauges import Gauges
 from aiki_server.loops.membership import Membership
 from aiki_server.loops.outbox import OutboxPump
@@ -128,6 +129,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
                 membership.run(),
                 Timers(hub, membership).run(),
                 OutboxPump(hub, membership).run(),
+                Deadlines(hub, membership, timedelta(seconds=settings.timeout_grace_seconds)).run(),
                 Sweeper(
                     hub, membership, settings.lease_ttl_seconds, timedelta(days=settings.retention_days)
                 ).run(),

@@ -67,6 +67,11 @@ class ServerSettings(BaseSettings):
     stealing_after_seconds: float = Field(
         0.1, ge=0, le=3600, description="what a worker was given this recently is not taken from it"
     )
+    timeout_grace_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="a run whose time is up and that no worker serves is closed after this many seconds",
+    )
     log_format: Literal["text", "json"] = Field("text", description="how it logs: `text` or `json`")
 
     @field_validator("listen", "http")

@@ -139,6 +139,7 @@ class StartRun:
     """A run to start. `started_event` is a serialized Event, `input_hash` tells equal arguments.
 
     `begins_ms` 0: at once. `parent` is the run whose child it is, "" if none. `mail` is an Event delivered with it.
+    `deadline_ms` is when its time is up; 0: never.
     """
 
     namespace: str
@@ -154,6 +155,7 @@ class StartRun:
     parent: str = ""
     parent_address: str = ""
     mail: bytes = b""
+    deadline_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,13 +239,17 @@ class Effects:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextRun:
-    """The run that continues one: `mail` begins with its RunStarted; `begins_ms` 0: at once."""
+    """The run that continues one: `mail` begins with its RunStarted; `begins_ms` 0: at once.
+
+    `deadline_ms` is when its time is up; 0: never.
+    """
 
     run_id: str
     workflow_id: str
     version: str
     begins_ms: int
     mail: list[bytes]
+    deadline_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,7 +366,7 @@ class Branch:
 
     `length` events are kept; `first` takes the place of the first of them, and the note RunReset follows. `timers`
     are addresses and when they are due, ms; `fields` what is in its state; `children` addresses and records; `mail`
-    events.
+    events. `deadline_ms` is when its time is up; 0: never.
     """
 
     length: int
@@ -370,6 +376,7 @@ class Branch:
     fields: list[tuple[str, bytes]]
     children: list[tuple[str, str]]
     mail: list[bytes]
+    deadline_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

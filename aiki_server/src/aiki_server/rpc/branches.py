@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aiki.v1 import history_pb2
+from aiki_server.core.deadlines import deadline_ms
 from aiki_server.core.runs import Branch
 from aiki_server.rpc.effects import CLOSE_POLICIES, CLOSING
 from aiki_server.rpc.run_view import RunView
@@ -95,6 +96,9 @@ class Past:
             fields=list(fields.items()),
             children=children,
             mail=[event.SerializeToString() for event in mail],
+            deadline_ms=deadline_ms(
+                first.time_ms, first.run_started.timeout_ms, first.run_started.deadline_ms
+            ),
         )
 
     def _mail(self, later: Sequence[history_pb2.Event]) -> tuple[list[history_pb2.Event], dict[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiki.v1 import history_pb2
 from aiki_server.core import ids
+from aiki_server.core.deadlines import deadline_ms
 from aiki_server.core.runs import NextRun
 from aiki_server.core.traces import SpanRef, own_trace, run_span
 
@@ -40,5 +41,6 @@ def next_run_of(
         workflow_id=first.workflow_id,
         version=continued.version,
         begins_ms=begins_ms,
+        deadline_ms=deadline_ms(event.time_ms, started.timeout_ms, started.deadline_ms),
         mail=[entry.SerializeToString() for entry in (event, *signals)],
     )

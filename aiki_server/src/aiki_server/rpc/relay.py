@@ -7,6 +7,7 @@ import hashlib
 
 from aiki.v1 import common_pb2, history_pb2
 from aiki_server.core import ids
+from aiki_server.core.deadlines import deadline_ms
 from aiki_server.core.runs import (
     Attention,
     ChildRecord,
@@ -143,6 +144,7 @@ class Relay:
             policy=IdPolicy.REPLACE_CLOSED,
             started_event=started_event.SerializeToString(),
             begins_ms=begins_ms,
+            deadline_ms=deadline_ms(started_event.time_ms, started.timeout_ms, started.deadline_ms),
             parent=entry.source,
             parent_address=child.address,
         )

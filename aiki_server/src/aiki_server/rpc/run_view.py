@@ -8,6 +8,8 @@ from typing import Final, TypeVar
 from aiki.v1 import history_pb2, workflow_pb2
 
 SHOWN_MAX: Final = 1000
+RUN_TIMER: Final = "timeout/"
+"""How the address of the timer begins that ends the time of a run."""
 ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 
 
@@ -20,6 +22,7 @@ class RunView:
         self._children: dict[str, workflow_pb2.ChildView] = {}
         self._signals: deque[workflow_pb2.SignalView] = deque(maxlen=SHOWN_MAX)
         self._last_ms = 0
+        self.was_told_of_its_time = False
 
     def take(self, event: history_pb2.Event) -> None:
         """The next event."""
@@ -103,6 +106,8 @@ class RunView:
             view.since.FromMilliseconds(event.time_ms)
         elif kind in {"timer_fired", "timer_cancelled"}:
             self._timers.pop(about.address, None)
+            # Fired: its code was told. Cancelled: its code is done, and its hooks run.
+            self.was_told_of_its_time = self.was_told_of_its_time or about.address.startswith(RUN_TIMER)
             return
         timer = self._timers.get(about.address)
         if timer is not None:

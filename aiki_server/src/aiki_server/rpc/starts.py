@@ -9,6 +9,7 @@ import grpc
 
 from aiki.v1 import history_pb2, workflow_pb2
 from aiki_server.core import ids
+from aiki_server.core.deadlines import deadline_ms
 from aiki_server.core.runs import Attention, Delivered, Existing, IdPolicy, NotFound, RunClosed, StartRun
 from aiki_server.core.traces import RunTrace, SpanRef
 from aiki_server.rpc.hub import Hub
@@ -148,6 +149,7 @@ class Starts:
             started_event=event.SerializeToString(),
             begins_ms=begins_ms,
             mail=mail,
+            deadline_ms=deadline_ms(event.time_ms, started.timeout_ms, started.deadline_ms),
         )
         return start, trace
 

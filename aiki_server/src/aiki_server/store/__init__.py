@@ -18,6 +18,7 @@ from aiki_server.store.branching import BranchStore
 from aiki_server.store.clock import Clock
 from aiki_server.store.connection import Address
 from aiki_server.store.control import ControlStore
+from aiki_server.store.deadlines import DeadlineStore
 from aiki_server.store.errors import StoreError, StoreUnavailableError, StoreUnsafeError
 from aiki_server.store.flusher import Flusher
 from aiki_server.store.guard import Guard
@@ -84,6 +85,7 @@ class Stores:
     sweep: SweepStore
     control: ControlStore
     branching: BranchStore
+    deadlines: DeadlineStore
     observed: ObservationStore
     clock: Clock
     health: StoreHealth
@@ -132,6 +134,7 @@ def _stores(flusher: Flusher, clock: Clock, health: StoreHealth, partitions: int
         sweep=SweepStore(flusher, clock),
         control=ControlStore(flusher, clock),
         branching=BranchStore(flusher, clock),
+        deadlines=DeadlineStore(flusher, clock),
         observed=ObservationStore(flusher),
         clock=clock,
         health=health,

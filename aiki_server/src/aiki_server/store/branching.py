@@ -50,7 +50,7 @@ class BranchStore:
 
         def attempt(holder: str) -> Again[ResetOutcome]:
             command = script("reset").command(
-                (*_reset_keys(record, holder), *_new_keys(new_id)),
+                (*_reset_keys(record, holder), *_new_keys(new_id), keys.deadlines(keys.tag_of(new_id))),
                 (record.run_id, holder, self._clock.now_ms(), event, new_id, *tail),
             )
 
@@ -89,6 +89,7 @@ class BranchStore:
                 f"{prefix}ready",
                 f"{prefix}timers",
                 keys.index(prefix, record.namespace, "open"),
+                keys.deadlines(prefix),
             ),
             (
                 *(new_id, record.namespace, workflow_id, record.workflow, record.version, record.queue),
@@ -128,6 +129,7 @@ def _arguments(new_id: str, branch: Branch) -> list[Argument]:
     """As `branch.lua` reads them."""
     arguments: list[Argument] = [branch.first, branch.note]
     arguments += [len(branch.timers), len(branch.fields), len(branch.children), len(branch.mail)]
+    arguments.append(branch.deadline_ms)
     for address, due_ms in branch.timers:
         arguments += [keys.timer(TimerKind.TIMER, new_id, address), due_ms]
     for name, value in branch.fields:

@@ -79,8 +79,18 @@ def index(prefix: str, namespace: str, which: str) -> str:
     return f"{prefix}index:{escaped(namespace)}:{which}"
 
 
-def ending(namespace: str, run_id: str, holder: str) -> tuple[str, ...]:
-    """What is touched when a run is ended from outside: keys 1 to 11 of `terminate` and `reset`."""
+def deadlines(prefix: str) -> str:
+    """When the time of runs is up; members: `deadline`. What closes earlier is dropped when it is looked at."""
+    return f"{prefix}deadlines"
+
+
+def deadline(run_id: str, namespace: str) -> str:
+    """A member of `deadlines`."""
+    return f"{run_id}|{namespace}"
+
+
+def ending(namespace: str, run_id: str, holder: str, state: str = "terminated") -> tuple[str, ...]:
+    """What is touched when a run is ended from outside: keys 1 to 11 of `terminate`, `reset` and `time_out`."""
     prefix = tag_of(run_id)
     return (
         f"{prefix}run:{run_id}",
@@ -90,7 +100,7 @@ def ending(namespace: str, run_id: str, holder: str) -> tuple[str, ...]:
         f"{prefix}timers",
         f"{prefix}tasks:{run_id}",
         index(prefix, namespace, "open"),
-        index(prefix, namespace, "terminated"),
+        index(prefix, namespace, state),
         f"{prefix}closed",
         f"{prefix}outbox",
         index(prefix, namespace, "stalled"),

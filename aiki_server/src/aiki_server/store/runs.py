@@ -285,6 +285,7 @@ class RunStore:
                 f"{prefix}run:{other or run_id}",
                 f"{prefix}timers",
                 f"{prefix}closed",
+                keys.deadlines(prefix),
             ),
             (
                 run_id,
@@ -302,6 +303,7 @@ class RunStore:
                 start.parent,
                 start.parent_address,
                 start.mail,
+                start.deadline_ms,
             ),
         )
 
@@ -348,17 +350,22 @@ class RunStore:
         )
 
 
-def _next_keys(prefix: str, run_id: str, namespace: str, next_run: NextRun | None) -> tuple[str, str, str]:
+def _next_keys(prefix: str, run_id: str, namespace: str, next_run: NextRun | None) -> tuple[str, ...]:
     if next_run is None:
         own = f"{prefix}run:{run_id}"
-        return own, own, own
+        return own, own, own, own
     workflow = keys.workflow(prefix, namespace, next_run.workflow_id)
-    return f"{prefix}run:{next_run.run_id}", f"{prefix}mailbox:{next_run.run_id}", workflow
+    return (
+        f"{prefix}run:{next_run.run_id}",
+        f"{prefix}mailbox:{next_run.run_id}",
+        workflow,
+        keys.deadlines(prefix),
+    )
 
 
 def _next_arguments(effects: Effects) -> list[Argument]:
     run = effects.next_run
-    return [] if run is None else [run.run_id, run.version, run.begins_ms, *run.mail]
+    return [] if run is None else [run.run_id, run.version, run.begins_ms, run.deadline_ms, *run.mail]
 
 
 def _get_command(run_id: str) -> tuple[Argument, ...]:

@@ -65,8 +65,14 @@ def _problem(run: SavedRun, workflow: Workflow[..., Any] | None) -> tuple[str, s
         return str(error), ""
     else:
         ended = any(isinstance(event, events.ENDINGS) for event in run.history)
-        if ended and not engine.closed:
+        if ended and not engine.closed and not _is_ended_by_coordinator(run):
             return "the history has the end of the run, which the code does not come to", ""
         return "", ""
     finally:
         engine.close()
+
+
+def _is_ended_by_coordinator(run: SavedRun) -> bool:
+    """Its time was up, and no worker was there to tell its code."""
+    end = run.history[-1]
+    return isinstance(end, events.RunTimedOut) and end.failure.type == "NoWorker"

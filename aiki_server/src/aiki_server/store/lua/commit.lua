@@ -4,7 +4,8 @@
 -- KEYS[5]   held:INCARNATION  set   KEYS[6]  timers  zset   KEYS[7]  tasks  hash
 -- KEYS[8]   index of open runs  zset   KEYS[9]  index of stalled, completed or failed runs  zset
 -- KEYS[10]  closed runs by time  zset   KEYS[11]  state  hash   KEYS[12]  outbox  stream
--- KEYS[13]  run, mailbox (KEYS[14]) and workflow (KEYS[15]) of the run that continues this one; else KEYS[1]
+-- KEYS[13]  run, mailbox (KEYS[14]), workflow (KEYS[15]) and deadlines (KEYS[16]) of the run that continues this one;
+--           else KEYS[1]
 -- ARGV[1]   run id   [2]  epoch   [3]  nonce   [4]  incarnation   [5]  number: 1, 2, 3 … within the lease
 -- ARGV[6]   now_ms   [7]  '1': drain   [8]  '1': idle   [9]  'stalled', a closed state or ''
 -- ARGV[10]  why it stalls   [11]  the namespace that KEYS[8] and KEYS[9] are of
@@ -12,8 +13,8 @@
 -- ARGV[17]  fields   [18]  children   [19]  effects elsewhere   [20]  parts of the next run, and then
 --           these: event; due_ms, member; member; address, handler, queue, spec, attempts made, deadline_ms,
 --           the longest it may wait in its queue, ms; address;
---           field, value; address, record; event; and of the next run its id, version, when it begins (0: at once)
---           and the first events of its mailbox
+--           field, value; address, record; event; and of the next run its id, version, when it begins (0: at once),
+--           when its time is up (0: never) and the first events of its mailbox
 -- Returns   {'ok', length, events drained, 1 if mail is left, 1 if released, 1 if closed, waiters,
 --            drained events, {address, epoch, nonce, incarnation, …} of cancelled leases, 1 if the outbox has more}
 --           {'fenced', epoch, nonce, holder}   {'gap', last number}   {'namespace', the right one}
@@ -160,8 +161,11 @@ else
     if redis.call('EXISTS', KEYS[3]) == 1 then
       redis.call('RENAME', KEYS[3], KEYS[14])
     end
-    for i = tonumber(ARGV[20]), 4, -1 do
+    for i = tonumber(ARGV[20]), 5, -1 do
       redis.call('LPUSH', KEYS[14], ARGV[at + i - 1])
+    end
+    if ARGV[at + 3] ~= '0' then
+      redis.call('ZADD', KEYS[16], ARGV[at + 3], next_id .. '|' .. run[7])
     end
     if redis.call('GET', KEYS[15]) == run_id then
       redis.call('SET', KEYS[15], next_id)

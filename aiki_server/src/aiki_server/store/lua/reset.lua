@@ -5,7 +5,7 @@
 -- KEYS[8]   index of terminated runs  zset   KEYS[9]  closed runs by time  zset   KEYS[10]  outbox  stream
 -- KEYS[11]  index of stalled runs  zset   KEYS[12]  mailbox  list   KEYS[13]  workflow  string, workflow id -> run
 -- KEYS[14]  the new run  hash   KEYS[15]  its history  list   KEYS[16]  its mailbox  list   KEYS[17]  its tasks  hash
--- KEYS[18]  its state  hash
+-- KEYS[18]  its state  hash   KEYS[19]  deadlines  zset
 -- ARGV[1]   run id   [2]  the incarnation that KEYS[4] is of   [3]  now_ms   [4]  the event RunTerminated
 -- ARGV[5]   the new run's id   [6]  length of the history   [7]  length of the mailbox   [8]  events that are kept
 -- ARGV[9 …] as `branch` says
@@ -37,7 +37,7 @@ local run_id, now_ms, next_id, at = ARGV[1], ARGV[3], ARGV[5], 9
 redis.call('COPY', KEYS[2], KEYS[15], 'REPLACE')
 
 -- Children that were started before go over, in the state they are in; how they end is sent after them.
-local first = at + 6 + 2 * (tonumber(ARGV[at + 2]) + tonumber(ARGV[at + 3]))
+local first = at + 7 + 2 * (tonumber(ARGV[at + 2]) + tonumber(ARGV[at + 3]))
 for i = first, first + 2 * (tonumber(ARGV[at + 4]) - 1), 2 do
   local field = 'child:' .. ARGV[i]
   local child = cjson.decode(ARGV[i + 1])
@@ -58,7 +58,7 @@ if not is_closed(run[1]) then
   redis.call('DEL', KEYS[12])
 end
 local keys = {run = KEYS[14], history = KEYS[15], mailbox = KEYS[16], tasks = KEYS[17], state = KEYS[18],
-  workflow = KEYS[13], ready = KEYS[3], timers = KEYS[5], open = KEYS[7]}
+  workflow = KEYS[13], ready = KEYS[3], timers = KEYS[5], open = KEYS[7], deadlines = KEYS[19]}
 branch(keys, {next_id, about[1], about[2], about[3], about[4], about[5]}, tonumber(ARGV[8]), now_ms, at)
 redis.call('HSET', KEYS[14], 'previous', run_id)
 if about[6] then

@@ -3,13 +3,13 @@
 -- KEYS[1]   run        hash     KEYS[2]  mailbox  list     KEYS[3]  workflow  string, workflow id -> run
 -- KEYS[4]   ready      zset     KEYS[5]  index of open runs, zset
 -- KEYS[6]   the run that the caller believes has the workflow id, hash; KEYS[1] again if none
--- KEYS[7]   timers     zset     KEYS[8]  closed runs by time  zset
+-- KEYS[7]   timers     zset     KEYS[8]  closed runs by time  zset     KEYS[9]  deadlines  zset
 -- ARGV[1]   run id   [2]  the run id that KEYS[6] stands for, or ''
 -- ARGV[3]   '1': a closed run may be replaced
 -- ARGV[4]   now_ms   [5]  the event RunStarted
 -- ARGV[6]   namespace   [7]  workflow id   [8]  workflow   [9]  version   [10]  queue   [11]  hash of the input
 -- ARGV[12]  when it begins, ms; 0: at once   [13]  parent's run id, or ''   [14]  its address in the parent
--- ARGV[15]  an event to be delivered with the start, or ''
+-- ARGV[15]  an event to be delivered with the start, or ''   [16]  when its time is up, ms; 0: never
 -- Returns   {'started'} | {'repeat', state}
 --           {'other', run id}: call again with that run as KEYS[6]
 --           {'existing', state, 1 if workflow, version and input are equal}
@@ -53,4 +53,7 @@ else
   redis.call('ZADD', KEYS[4], ARGV[4], 'r|' .. ARGV[1])
 end
 redis.call('ZADD', KEYS[5], ARGV[4], ARGV[1])
+if ARGV[16] ~= '0' then
+  redis.call('ZADD', KEYS[9], ARGV[16], ARGV[1] .. '|' .. ARGV[6])
+end
 return {'started'}

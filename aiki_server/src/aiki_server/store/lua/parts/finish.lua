@@ -1,7 +1,7 @@
 -- End a run from outside, whoever holds it: needs `close`. `next_id` is the run that goes on, or ''. Returns what
--- `close_run` returns.
-local function finish_run(keys, run_key, history_key, held_key, run_id, event, next_id, now_ms)
-  local ending = next_id == '' and 'terminated' or 'continued'
+-- `close_run` returns. `ending` is the state it closes in; without one, terminated or continued.
+local function finish_run(keys, run_key, history_key, held_key, run_id, event, next_id, now_ms, ending)
+  ending = ending or next_id == '' and 'terminated' or 'continued'
   redis.call('RPUSH', history_key, event)
   redis.call('ZREM', keys.stalled, run_id)
   local cancelled, moved = close_run(keys, run_key, run_id, ending, event, now_ms)
