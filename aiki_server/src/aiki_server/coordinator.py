@@ -31,8 +31,10 @@ from aiki_server.loops.outbox import OutboxPump
 from aiki_server.loops.readiness import Readiness
 from aiki_server.loops.streams import Hints, read_messages
 from aiki_server.loops.sweeper import Sweeper
+from aiki_server.loops.telling import keep_telling
 from aiki_server.loops.timers import Timers
 from aiki_server.rpc.admin_service import AdminService
+from aiki_server.rpc.cluster import Cluster
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.worker_service import WorkerService
 from aiki_server.rpc.workflow_service import WorkflowService
@@ -97,7 +99,6 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     server = grpc.aio.server(options=OPTIONS)
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(hub, ttl), server)
     workflow_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(hub), server)
-    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(hub), server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [
@@ -107,6 +108,9 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     ]
     reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
     port = server.add_insecure_port(settings.listen)
+    address = f"{settings.listen.rpartition(':')[0]}:{port}"
+    cluster = Cluster(hub, address, lambda: len(membership.partitions))
+    admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(hub, cluster), server)
     await server.start()
     readiness = Readiness(stores.health, hub, checks, names)
     await readiness.tell()
@@ -127,6 +131,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
                 Hints(hub).run(),
                 hub.stealing.run(),
                 membership.run(),
+                keep_telling(cluster),
                 Timers(hub, membership).run(),
                 OutboxPump(hub, membership).run(),
                 Deadlines(hub, membership, timedelta(seconds=settings.timeout_grace_seconds)).run(),
@@ -136,7 +141,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
             )
         ]
         try:
-            yield f"{settings.listen.rpartition(':')[0]}:{port}"
+            yield address
         finally:
             hub.drain()
             await readiness.tell()

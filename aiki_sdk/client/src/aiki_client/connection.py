@@ -126,6 +126,10 @@ class Connection:
 
         return await self._persist(attempt, timedelta())
 
+    async def ask(self, attempt: Callable[[Endpoint], Awaitable[T]]) -> T:
+        """What *attempt*, which may be repeated, gets from one coordinator or another."""
+        return await self._persist(attempt, RETRY_PATIENCE)
+
     async def history(
         self, request: workflow_pb2.GetHistoryRequest
     ) -> AsyncGenerator[workflow_pb2.GetHistoryResponse, None]:

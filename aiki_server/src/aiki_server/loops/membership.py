@@ -55,4 +55,5 @@ class Membership:
 
     async def leave(self) -> None:
         """Let the others take over at once."""
+        await self._stores.pictures.forget(coordinator_id=self._coordinator_id)
         await self._stores.sessions.remove_coordinator(coordinator_id=self._coordinator_id)

@@ -12,6 +12,7 @@ import grpc
 from aiki.v1 import admin_pb2, admin_pb2_grpc
 from aiki_server.core import ids
 from aiki_server.core.diagnosis import Facts, Seen, Severity, findings_of
+from aiki_server.rpc.cluster import Cluster
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.status import refuse_store
 from aiki_server.store.errors import StoreError
@@ -29,8 +30,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
     """What a coordinator tells of itself and its cluster."""
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, cluster: Cluster) -> None:
         self._hub = hub
+        self._cluster = cluster
         self._stores = hub.stores
 
     async def Diagnose(  # noqa: N802  the rpc's name
@@ -56,6 +58,15 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
                 for finding in findings_of(facts)
             ],
         )
+
+    async def ShowCluster(  # noqa: N802  the rpc's name
+        self, request: admin_pb2.ShowClusterRequest, context: Context
+    ) -> admin_pb2.ShowClusterResponse:
+        """All coordinators, whichever is asked."""
+        try:
+            return await self._cluster.show(request.namespace)
+        except StoreError as error:
+            await refuse_store(context, error)
 
     async def _facts(self, namespace: str) -> Facts:
         stores, health = self._stores, self._stores.health

@@ -16,6 +16,7 @@ from aiki_server.core import ids
 from aiki_server.core.runs import Fenced, Granted, NotReady, Released, Taken
 from aiki_server.core.stealing import Kind
 from aiki_server.rpc.answers import when_done
+from aiki_server.rpc.holdings import Work
 from aiki_server.rpc.session import Session, lease_to_wire
 from aiki_server.rpc.tokens import completion_token
 from aiki_server.store import Stores
@@ -92,6 +93,7 @@ class Grants:
         session.send(worker_pb2.CoordinatorMessage(run_grant=grant))
         handler = ids.workflow_handler(record.workflow, record.version)
         session.load.given(answer.token, Kind(record.namespace, record.queue, handler))
+        session.holdings.given(answer.token, Work(record.queue, handler))
         if answer.mail_waits:
             session.send(worker_pb2.CoordinatorMessage(poke=worker_pb2.Poke(lease=lease)))
 
@@ -116,3 +118,4 @@ class Grants:
         )
         session.send(worker_pb2.CoordinatorMessage(task_assignment=assignment))
         session.load.given(answer.token, Kind(session.namespace, spec.queue, ids.task_handler(spec.task)))
+        session.holdings.given(answer.token, Work(spec.queue, ids.task_handler(spec.task)))

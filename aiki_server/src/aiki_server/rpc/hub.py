@@ -21,7 +21,7 @@ from aiki_server.core.stealing import Rules
 from aiki_server.rpc.answers import when_done
 from aiki_server.rpc.matching import Matching
 from aiki_server.rpc.questions import Questions
-from aiki_server.rpc.session import Session
+from aiki_server.rpc.session import Session, lease_from_wire
 from aiki_server.rpc.stealing import Stealing
 from aiki_server.rpc.waiters import Waiters
 from aiki_server.store import Stores
@@ -163,6 +163,7 @@ class Hub:
         elif kind == "cancel":
             session.assigned.pop((run_id, lease.address), None)
             session.load.gone((run_id, lease.address))
+            session.holdings.ended(lease_from_wire(lease))
             cancel = worker_pb2.Cancel(lease=lease, reason="the run does not want it any more")
             session.send(worker_pb2.CoordinatorMessage(cancel=cancel))
 

@@ -28,6 +28,7 @@ class Reports:
         """Record an outcome, or have the task tried again."""
         token = lease_from_wire(report.lease)
         assigned = session.assigned.pop((token.run_id, token.address), None)
+        session.holdings.ended(token)
         if assigned is not None:
             self._judge(session, report, token, *assigned)
             return

@@ -8,6 +8,7 @@ from collections import OrderedDict, deque
 from aiki.v1 import common_pb2, history_pb2, worker_pb2
 from aiki_server.core import ids
 from aiki_server.core.runs import CacheMark, LeaseToken
+from aiki_server.rpc.holdings import Holdings
 from aiki_server.rpc.load import Load
 
 FRAME_MESSAGES_MAX = 500
@@ -45,6 +46,8 @@ class Session:
         self.fault = ""
         self.assigned: dict[tuple[str, str], tuple[history_pb2.TaskSpec, int]] = {}
         self.cached: OrderedDict[str, CacheMark] = OrderedDict()
+        self.holdings = Holdings()
+        self.connect_time_ms = 0
         self._outbox: deque[worker_pb2.CoordinatorMessage] = deque()
         self._wake = asyncio.Event()
         self._runs_total = self._runs_spent = 0

@@ -148,6 +148,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         adopting = [self._stores.runs.adopt(token=token, old=old, new=incarnation) for token in tokens]
         kept = await asyncio.gather(*adopting)
         self._hub.stealing.joined(session, before, map(lease_from_wire, hello.unstarted))
+        for token, held in zip(tokens, kept, strict=True):
+            if held:
+                session.holdings.given(token)
+        session.connect_time_ms = self._stores.clock.now_ms()
         if old:
             await sessions.remove(incarnation=old)
         await self._say_what_it_serves(session)
@@ -318,6 +322,8 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         result = message.commit_result
         result.lease.CopyFrom(sent.commit.lease)
         result.number = sent.commit.number
+        if not isinstance(answer, Committed) or answer.released or answer.closed or sent.stalls:
+            session.holdings.ended(sent.token)
         if isinstance(answer, Committed):
             result.length = answer.length
             result.mail_waits = answer.mail_waits
@@ -382,6 +388,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         """Told when the store has it; what it could not take now is said again after a resume."""
         token = lease_from_wire(release.lease)
         RELEASES.add(("task" if token.address else "run",))
+        session.holdings.ended(token)
         store = self._stores.tasks if token.address else self._stores.runs
         future = store.release(token=token, incarnation=session.incarnation)
         self._hub.stealing.released(session, token, future)

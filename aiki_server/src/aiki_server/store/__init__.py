@@ -24,6 +24,7 @@ from aiki_server.store.flusher import Flusher
 from aiki_server.store.guard import Guard
 from aiki_server.store.listing import ListingStore
 from aiki_server.store.observed import ObservationStore
+from aiki_server.store.pictures import PictureStore
 from aiki_server.store.queues import QueueStore, StreamReader
 from aiki_server.store.runs import RunStore
 from aiki_server.store.scripts import all_scripts
@@ -87,6 +88,7 @@ class Stores:
     branching: BranchStore
     deadlines: DeadlineStore
     observed: ObservationStore
+    pictures: PictureStore
     clock: Clock
     health: StoreHealth
     flusher: Flusher
@@ -136,6 +138,7 @@ def _stores(flusher: Flusher, clock: Clock, health: StoreHealth, partitions: int
         branching=BranchStore(flusher, clock),
         deadlines=DeadlineStore(flusher, clock),
         observed=ObservationStore(flusher),
+        pictures=PictureStore(flusher, partitions),
         clock=clock,
         health=health,
         flusher=flusher,

@@ -115,6 +115,11 @@ def coordinator_stream(coordinator_id: str) -> str:
     return f"{{aiki:coordinator:{coordinator_id}}}"
 
 
+def coordinator_picture(coordinator_id: str) -> str:
+    """What a coordinator tells of itself, for a few seconds."""
+    return f"{{aiki:coordinator:{coordinator_id}}}:picture"
+
+
 def handler_member(namespace: str, queue: str, handler: str) -> str:
     return f"{escaped(namespace)}:{escaped(queue)}:{handler}"
 

@@ -24,21 +24,33 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61iki/v1/admin.proto\x12\x07\x61iki.v1\"$\n\x0f\x44iagnoseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"\x8a\x01\n\x10\x44iagnoseResponse\x12\x16\n\x0e\x63oordinator_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x15\n\rstore_time_ms\x18\x04 \x01(\x03\x12\"\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x10.aiki.v1.Finding\"`\n\x07\x46inding\x12#\n\x08severity\x18\x01 \x01(\x0e\x32\x11.aiki.v1.Severity\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x04 \x01(\t*a\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSEVERITY_OK\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x14\n\x10SEVERITY_PROBLEM\x10\x03\x32O\n\x0c\x41\x64minService\x12?\n\x08\x44iagnose\x12\x18.aiki.v1.DiagnoseRequest\x1a\x19.aiki.v1.DiagnoseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61iki/v1/admin.proto\x12\x07\x61iki.v1\"$\n\x0f\x44iagnoseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"\x8a\x01\n\x10\x44iagnoseResponse\x12\x16\n\x0e\x63oordinator_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x15\n\rstore_time_ms\x18\x04 \x01(\x03\x12\"\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x10.aiki.v1.Finding\"`\n\x07\x46inding\x12#\n\x08severity\x18\x01 \x01(\x0e\x32\x11.aiki.v1.Severity\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x04 \x01(\t\"\'\n\x12ShowClusterRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"\xfc\x01\n\x13ShowClusterResponse\x12\x16\n\x0e\x63oordinator_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x15\n\rstore_time_ms\x18\x03 \x01(\x03\x12\x12\n\npartitions\x18\x04 \x01(\r\x12.\n\x0c\x63oordinators\x18\x05 \x03(\x0b\x32\x18.aiki.v1.CoordinatorView\x12\"\n\x06queues\x18\x06 \x03(\x0b\x32\x12.aiki.v1.QueueView\x12\x0f\n\x07\x62\x61\x63klog\x18\x07 \x01(\x04\x12\x19\n\x11\x62\x61\x63klog_oldest_ms\x18\x08 \x01(\x03\x12\x0e\n\x06timers\x18\t \x01(\x04\"\xf5\x01\n\x0f\x43oordinatorView\x12\x16\n\x0e\x63oordinator_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x15\n\rstart_time_ms\x18\x05 \x01(\x03\x12\x14\n\x0ctold_time_ms\x18\x06 \x01(\x03\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\x12\x12\n\npartitions\x18\x08 \x01(\r\x12&\n\x08sessions\x18\t \x03(\x0b\x32\x14.aiki.v1.SessionView\x12\x1f\n\x04held\x18\n \x03(\x0b\x32\x11.aiki.v1.HeldWork\"\x93\x02\n\x0bSessionView\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x10\n\x08\x62uild_id\x18\x04 \x01(\t\x12\x0e\n\x06queues\x18\x05 \x03(\t\x12\r\n\x05slots\x18\x06 \x01(\r\x12\x11\n\truns_free\x18\x07 \x01(\r\x12\x12\n\ntasks_free\x18\x08 \x01(\r\x12\x11\n\truns_held\x18\t \x01(\r\x12\x12\n\ntasks_held\x18\n \x01(\r\x12\x11\n\tworkflows\x18\x0b \x01(\r\x12\r\n\x05tasks\x18\x0c \x01(\r\x12\x17\n\x0f\x63onnect_time_ms\x18\r \x01(\x03\x12\x10\n\x08\x64raining\x18\x0e \x01(\x08\"\x82\x01\n\tQueueView\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0f\n\x07handler\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61\x63klog\x18\x04 \x01(\x04\x12\x11\n\toldest_ms\x18\x05 \x01(\x03\x12\x0c\n\x04held\x18\x06 \x01(\x04\x12\x10\n\x08sessions\x18\x07 \x01(\r\"^\n\x08HeldWork\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0f\n\x07handler\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x12\x10\n\x08sessions\x18\x05 \x01(\r*a\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSEVERITY_OK\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x14\n\x10SEVERITY_PROBLEM\x10\x03\x32\x99\x01\n\x0c\x41\x64minService\x12?\n\x08\x44iagnose\x12\x18.aiki.v1.DiagnoseRequest\x1a\x19.aiki.v1.DiagnoseResponse\x12H\n\x0bShowCluster\x12\x1b.aiki.v1.ShowClusterRequest\x1a\x1c.aiki.v1.ShowClusterResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'aiki.v1.admin_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEVERITY']._serialized_start=309
-  _globals['_SEVERITY']._serialized_end=406
+  _globals['_SEVERITY']._serialized_start=1360
+  _globals['_SEVERITY']._serialized_end=1457
   _globals['_DIAGNOSEREQUEST']._serialized_start=32
   _globals['_DIAGNOSEREQUEST']._serialized_end=68
   _globals['_DIAGNOSERESPONSE']._serialized_start=71
   _globals['_DIAGNOSERESPONSE']._serialized_end=209
   _globals['_FINDING']._serialized_start=211
   _globals['_FINDING']._serialized_end=307
-  _globals['_ADMINSERVICE']._serialized_start=408
-  _globals['_ADMINSERVICE']._serialized_end=487
+  _globals['_SHOWCLUSTERREQUEST']._serialized_start=309
+  _globals['_SHOWCLUSTERREQUEST']._serialized_end=348
+  _globals['_SHOWCLUSTERRESPONSE']._serialized_start=351
+  _globals['_SHOWCLUSTERRESPONSE']._serialized_end=603
+  _globals['_COORDINATORVIEW']._serialized_start=606
+  _globals['_COORDINATORVIEW']._serialized_end=851
+  _globals['_SESSIONVIEW']._serialized_start=854
+  _globals['_SESSIONVIEW']._serialized_end=1129
+  _globals['_QUEUEVIEW']._serialized_start=1132
+  _globals['_QUEUEVIEW']._serialized_end=1262
+  _globals['_HELDWORK']._serialized_start=1264
+  _globals['_HELDWORK']._serialized_end=1358
+  _globals['_ADMINSERVICE']._serialized_start=1460
+  _globals['_ADMINSERVICE']._serialized_end=1613
 # @@protoc_insertion_point(module_scope)

@@ -142,3 +142,305 @@ class Finding(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Finding: _TypeAlias = Finding  # noqa: Y015
+
+@_typing.final
+class ShowClusterRequest(_message.Message):
+    """Asks for a picture of the cluster."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Sessions and queues of this namespace only; empty: of all."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowClusterRequest: _TypeAlias = ShowClusterRequest  # noqa: Y015
+
+@_typing.final
+class ShowClusterResponse(_message.Message):
+    """A picture of the cluster."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COORDINATOR_ID_FIELD_NUMBER: _builtins.int
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    STORE_TIME_MS_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    COORDINATORS_FIELD_NUMBER: _builtins.int
+    QUEUES_FIELD_NUMBER: _builtins.int
+    BACKLOG_FIELD_NUMBER: _builtins.int
+    BACKLOG_OLDEST_MS_FIELD_NUMBER: _builtins.int
+    TIMERS_FIELD_NUMBER: _builtins.int
+    coordinator_id: _builtins.str
+    """The coordinator that answered."""
+    cluster_id: _builtins.str
+    """The cluster: coordinators on one store have the same."""
+    store_time_ms: _builtins.int
+    """The store's clock, milliseconds since the Unix epoch."""
+    partitions: _builtins.int
+    """Into how many partitions the store is cut."""
+    backlog: _builtins.int
+    """What needs attention in the store: runs and remote tasks, waiting or (runs) held with unread mail."""
+    backlog_oldest_ms: _builtins.int
+    """How long the oldest of `backlog` has waited since it was last hinted, in milliseconds."""
+    timers: _builtins.int
+    """Timers that are armed in the store."""
+    @_builtins.property
+    def coordinators(self) -> _containers.RepeatedCompositeFieldContainer[Global___CoordinatorView]:
+        """The coordinators that are alive, oldest first."""
+
+    @_builtins.property
+    def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueView]:
+        """What is served or waits, by namespace, queue and handler."""
+
+    def __init__(
+        self,
+        *,
+        coordinator_id: _builtins.str = ...,
+        cluster_id: _builtins.str = ...,
+        store_time_ms: _builtins.int = ...,
+        partitions: _builtins.int = ...,
+        coordinators: _abc.Iterable[Global___CoordinatorView] | None = ...,
+        queues: _abc.Iterable[Global___QueueView] | None = ...,
+        backlog: _builtins.int = ...,
+        backlog_oldest_ms: _builtins.int = ...,
+        timers: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "backlog_oldest_ms", b"backlog_oldest_ms", "cluster_id", b"cluster_id", "coordinator_id", b"coordinator_id", "coordinators", b"coordinators", "partitions", b"partitions", "queues", b"queues", "store_time_ms", b"store_time_ms", "timers", b"timers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShowClusterResponse: _TypeAlias = ShowClusterResponse  # noqa: Y015
+
+@_typing.final
+class CoordinatorView(_message.Message):
+    """One coordinator, as it told of itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COORDINATOR_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    HOST_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    START_TIME_MS_FIELD_NUMBER: _builtins.int
+    TOLD_TIME_MS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    PARTITIONS_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    coordinator_id: _builtins.str
+    """Random, new with each start."""
+    address: _builtins.str
+    """Where it listens, as it was told to."""
+    host: _builtins.str
+    """The name of its machine."""
+    version: _builtins.str
+    """The version of its code."""
+    start_time_ms: _builtins.int
+    """When it began, by the store's clock."""
+    told_time_ms: _builtins.int
+    """When it told this, by the store's clock; 0: it is alive and has not told yet."""
+    draining: _builtins.bool
+    """It is on its way out."""
+    partitions: _builtins.int
+    """How many of the partitions it sweeps."""
+    @_builtins.property
+    def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionView]:
+        """Workers connected to it."""
+
+    @_builtins.property
+    def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldWork]:
+        """Leases held through it, by namespace, queue and handler."""
+
+    def __init__(
+        self,
+        *,
+        coordinator_id: _builtins.str = ...,
+        address: _builtins.str = ...,
+        host: _builtins.str = ...,
+        version: _builtins.str = ...,
+        start_time_ms: _builtins.int = ...,
+        told_time_ms: _builtins.int = ...,
+        draining: _builtins.bool = ...,
+        partitions: _builtins.int = ...,
+        sessions: _abc.Iterable[Global___SessionView] | None = ...,
+        held: _abc.Iterable[Global___HeldWork] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "coordinator_id", b"coordinator_id", "draining", b"draining", "held", b"held", "host", b"host", "partitions", b"partitions", "sessions", b"sessions", "start_time_ms", b"start_time_ms", "told_time_ms", b"told_time_ms", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CoordinatorView: _TypeAlias = CoordinatorView  # noqa: Y015
+
+@_typing.final
+class SessionView(_message.Message):
+    """One worker's session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    BUILD_ID_FIELD_NUMBER: _builtins.int
+    QUEUES_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    RUNS_FREE_FIELD_NUMBER: _builtins.int
+    TASKS_FREE_FIELD_NUMBER: _builtins.int
+    RUNS_HELD_FIELD_NUMBER: _builtins.int
+    TASKS_HELD_FIELD_NUMBER: _builtins.int
+    WORKFLOWS_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    CONNECT_TIME_MS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.str
+    """Names its leases; changes when it resumes."""
+    identity: _builtins.str
+    """The worker's name for people."""
+    namespace: _builtins.str
+    """The namespace it serves."""
+    build_id: _builtins.str
+    """What its code is."""
+    slots: _builtins.int
+    """How many tasks it can run at once."""
+    runs_free: _builtins.int
+    """Runs it would take now."""
+    tasks_free: _builtins.int
+    """Remote tasks it would take now."""
+    runs_held: _builtins.int
+    """Runs it holds."""
+    tasks_held: _builtins.int
+    """Remote tasks it holds."""
+    workflows: _builtins.int
+    """How many workflows, versions counted apart, it serves."""
+    tasks: _builtins.int
+    """How many tasks it serves."""
+    connect_time_ms: _builtins.int
+    """When this stream began, by the store's clock."""
+    draining: _builtins.bool
+    """It takes nothing more."""
+    @_builtins.property
+    def queues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The queues it serves."""
+
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.str = ...,
+        identity: _builtins.str = ...,
+        namespace: _builtins.str = ...,
+        build_id: _builtins.str = ...,
+        queues: _abc.Iterable[_builtins.str] | None = ...,
+        slots: _builtins.int = ...,
+        runs_free: _builtins.int = ...,
+        tasks_free: _builtins.int = ...,
+        runs_held: _builtins.int = ...,
+        tasks_held: _builtins.int = ...,
+        workflows: _builtins.int = ...,
+        tasks: _builtins.int = ...,
+        connect_time_ms: _builtins.int = ...,
+        draining: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_id", b"build_id", "connect_time_ms", b"connect_time_ms", "draining", b"draining", "identity", b"identity", "incarnation", b"incarnation", "namespace", b"namespace", "queues", b"queues", "runs_free", b"runs_free", "runs_held", b"runs_held", "slots", b"slots", "tasks", b"tasks", "tasks_free", b"tasks_free", "tasks_held", b"tasks_held", "workflows", b"workflows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionView: _TypeAlias = SessionView  # noqa: Y015
+
+@_typing.final
+class QueueView(_message.Message):
+    """What waits in one queue for one handler."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    HANDLER_FIELD_NUMBER: _builtins.int
+    BACKLOG_FIELD_NUMBER: _builtins.int
+    OLDEST_MS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    queue: _builtins.str
+    """The queue's name."""
+    handler: _builtins.str
+    """`w:NAME:VERSION` for runs of a workflow, `t:NAME` for a task."""
+    backlog: _builtins.int
+    """Hints in the queue: work that no coordinator could give to a session at once."""
+    oldest_ms: _builtins.int
+    """How long the oldest of them waits, in milliseconds."""
+    held: _builtins.int
+    """Leases that sessions hold of this work."""
+    sessions: _builtins.int
+    """Sessions that serve it now."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        handler: _builtins.str = ...,
+        backlog: _builtins.int = ...,
+        oldest_ms: _builtins.int = ...,
+        held: _builtins.int = ...,
+        sessions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "handler", b"handler", "held", b"held", "namespace", b"namespace", "oldest_ms", b"oldest_ms", "queue", b"queue", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueView: _TypeAlias = QueueView  # noqa: Y015
+
+@_typing.final
+class HeldWork(_message.Message):
+    """Leases of one kind of work."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    HANDLER_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace."""
+    queue: _builtins.str
+    """The queue's name."""
+    handler: _builtins.str
+    """As in QueueView."""
+    count: _builtins.int
+    """How many leases."""
+    sessions: _builtins.int
+    """How many sessions here serve it."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        handler: _builtins.str = ...,
+        count: _builtins.int = ...,
+        sessions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "handler", b"handler", "namespace", b"namespace", "queue", b"queue", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldWork: _TypeAlias = HeldWork  # noqa: Y015

@@ -40,6 +40,11 @@ class AdminServiceStub(object):
                 request_serializer=aiki_dot_v1_dot_admin__pb2.DiagnoseRequest.SerializeToString,
                 response_deserializer=aiki_dot_v1_dot_admin__pb2.DiagnoseResponse.FromString,
                 _registered_method=True)
+        self.ShowCluster = channel.unary_unary(
+                '/aiki.v1.AdminService/ShowCluster',
+                request_serializer=aiki_dot_v1_dot_admin__pb2.ShowClusterRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_admin__pb2.ShowClusterResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -53,6 +58,13 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ShowCluster(self, request, context):
+        """Every coordinator, session and queue of the cluster, as far as the coordinators have told within the last seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.Diagnose,
                     request_deserializer=aiki_dot_v1_dot_admin__pb2.DiagnoseRequest.FromString,
                     response_serializer=aiki_dot_v1_dot_admin__pb2.DiagnoseResponse.SerializeToString,
+            ),
+            'ShowCluster': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShowCluster,
+                    request_deserializer=aiki_dot_v1_dot_admin__pb2.ShowClusterRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_admin__pb2.ShowClusterResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class AdminService(object):
             '/aiki.v1.AdminService/Diagnose',
             aiki_dot_v1_dot_admin__pb2.DiagnoseRequest.SerializeToString,
             aiki_dot_v1_dot_admin__pb2.DiagnoseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShowCluster(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aiki.v1.AdminService/ShowCluster',
+            aiki_dot_v1_dot_admin__pb2.ShowClusterRequest.SerializeToString,
+            aiki_dot_v1_dot_admin__pb2.ShowClusterResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class AdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     Diagnose: _grpc.UnaryUnaryMultiCallable[_admin_pb2.DiagnoseRequest, _admin_pb2.DiagnoseResponse]
     """What the coordinator that is asked finds of itself, its store and its cluster."""
+    ShowCluster: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ShowClusterRequest, _admin_pb2.ShowClusterResponse]
+    """Every coordinator, session and queue of the cluster, as far as the coordinators have told within the last seconds."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -43,6 +45,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Diagnose: _aio.UnaryUnaryMultiCallable[_admin_pb2.DiagnoseRequest, _admin_pb2.DiagnoseResponse]  # type: ignore[assignment]
     """What the coordinator that is asked finds of itself, its store and its cluster."""
+    ShowCluster: _aio.UnaryUnaryMultiCallable[_admin_pb2.ShowClusterRequest, _admin_pb2.ShowClusterResponse]  # type: ignore[assignment]
+    """Every coordinator, session and queue of the cluster, as far as the coordinators have told within the last seconds."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """The service of operators: `aiki doctor`, `aiki cluster`."""
@@ -54,5 +58,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.DiagnoseResponse, _abc.Awaitable[_admin_pb2.DiagnoseResponse]]:
         """What the coordinator that is asked finds of itself, its store and its cluster."""
+
+    @_abc_1.abstractmethod
+    def ShowCluster(
+        self,
+        request: _admin_pb2.ShowClusterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ShowClusterResponse, _abc.Awaitable[_admin_pb2.ShowClusterResponse]]:
+        """Every coordinator, session and queue of the cluster, as far as the coordinators have told within the last seconds."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
