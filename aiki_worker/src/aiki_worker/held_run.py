@@ -251,7 +251,9 @@ class HeldRun:
             return
         if scheduled_at is not None:
             self._note_deadline(task, scheduled_at)
-        if self._host.served.runs_here(task.call.name, task.call.options):
+        # One that may have killed a worker gets a lease of its own, which tells it from what runs beside it.
+        is_suspect = self.grant.lease_losses > 0
+        if not is_suspect and self._host.served.runs_here(task.call.name, task.call.options):
             self.ledger.gate(address, position)
         else:
             self._dispatch(address, task)

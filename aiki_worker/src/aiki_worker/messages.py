@@ -51,7 +51,10 @@ class SessionLost:
 
 @keyword_record
 class RunGrant:
-    """A run to work on; `events` start at `first_index` of `length`."""
+    """A run to work on; `events` start at `first_index` of `length`.
+
+    `lease_losses`: workers that died with it since it last waited.
+    """
 
     lease: Lease
     workflow_id: str
@@ -61,6 +64,7 @@ class RunGrant:
     length: int
     first_index: int
     events: Sequence[events.Event]
+    lease_losses: int = 0
 
 
 @keyword_record

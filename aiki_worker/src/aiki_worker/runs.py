@@ -318,4 +318,5 @@ def _from_start(grant: RunGrant) -> RunGrant:
         length=grant.length,
         first_index=0,
         events=(),
+        lease_losses=grant.lease_losses,
     )

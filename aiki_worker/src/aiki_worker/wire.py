@@ -194,6 +194,7 @@ def _run_grant(grant: worker_pb2.RunGrant) -> messages.RunGrant:
         length=grant.length,
         first_index=grant.first_index,
         events=events_from_wire(grant.events),
+        lease_losses=grant.lease_losses,
     )
 
 

@@ -186,7 +186,8 @@ StartOutcome = Started | Existing
 class Granted:
     """A lease of a run. `events` start at `first_index` and may end before `length`: page the rest.
 
-    `mail_waits`: more mail is there than one drain takes, so poke the holder.
+    `mail_waits`: more mail is there than one drain takes, so poke the holder. `losses`: leases lost with dead
+    workers since the run last waited.
     """
 
     token: LeaseToken
@@ -195,6 +196,7 @@ class Granted:
     events: list[bytes]
     mail_waits: bool
     record: RunRecord
+    losses: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -457,6 +459,14 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
+class RunsAlone:
+    """The task has lost leases, and only a session that holds nothing else may take it."""
+
+    queue: str
+    handler: str
+
+
+@dataclass(frozen=True, slots=True)
 class Expired:
     """A deferred attempt was not completed in time; `attempt` counts from 1."""
 
@@ -490,7 +500,8 @@ class Retrying:
 class TaskRecord:
     """A remote task as it stands. `attempts_made` counts failed attempts; `failure` is the last one's.
 
-    `started`: the holder has said that the attempt has begun.
+    `started`: the holder has said that the attempt has begun. `is_alone`: its session has nothing else. `deaths`: the
+    incarnations that were lost while it ran alone on them.
     """
 
     address: str
@@ -507,6 +518,8 @@ class TaskRecord:
     deadline_ms: int
     started: bool
     failure: bytes = b""
+    is_alone: bool = False
+    deaths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

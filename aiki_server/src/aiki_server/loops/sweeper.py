@@ -13,7 +13,9 @@ from datetime import timedelta
 import structlog
 
 from aiki_server.core.expiry import Expiry
+from aiki_server.core.poison import is_mass
 from aiki_server.core.runs import Attention, ReadyEntry
+from aiki_server.loops.losses import Bereaved
 from aiki_server.loops.membership import Membership
 from aiki_server.rpc.hub import Hub
 from aiki_server.store.errors import StoreError
@@ -39,6 +41,7 @@ class Sweeper:
         self._expiry = Expiry(ttl_seconds)
         self._interval = min(SWEEP_SECONDS, ttl_seconds / 3)
         self._retention_ms = round(retention / timedelta(milliseconds=1))
+        self._bereaved = Bereaved(hub)
         self._looked_at: dict[int, int] = {}
         self._attend_at = self._purge_at = 0.0
 
@@ -66,24 +69,29 @@ class Sweeper:
 
     async def _expire(self, now: float) -> None:
         snapshot = await self._stores.sessions.snapshot()
-        for incarnation in self._expiry.dead(snapshot, self._stores.clock.now_ms(), now):
+        dead = self._expiry.dead(snapshot, self._stores.clock.now_ms(), now)
+        for incarnation in dead:
             log.warning("a session was not renewed: what it held is given to others", incarnation=incarnation)
             SESSIONS_LOST.add()
-            await self._stores.sessions.remove(incarnation=incarnation)
+            # Many at once tell of an outage: nobody is blamed for it.
+            sessions = self._stores.sessions
+            go = sessions.remove if is_mass(len(dead), len(snapshot)) else sessions.lose
+            await go(incarnation=incarnation)
 
     async def _release_orphans(self, partitions: list[int]) -> None:
         """Holders are read before the sessions, so that one which is new is never taken for a dead one."""
         sweep = self._stores.sweep
         holders = await asyncio.gather(*(sweep.holders(partition=partition) for partition in partitions))
         alive = await self._stores.sessions.snapshot()
-        await asyncio.gather(
-            *(
-                self._release_all(partition, incarnation)
-                for partition, held_by in zip(partitions, holders, strict=True)
-                for incarnation in held_by
-                if incarnation not in alive
-            )
-        )
+        gone = [
+            (partition, incarnation)
+            for partition, held_by in zip(partitions, holders, strict=True)
+            for incarnation in held_by
+            if incarnation not in alive
+        ]
+        if gone:
+            await self._bereaved.look()
+        await asyncio.gather(*(self._release_all(*orphaned) for orphaned in gone))
 
     async def _release_all(self, partition: int, incarnation: str) -> None:
         sweep = self._stores.sweep
@@ -93,8 +101,7 @@ class Sweeper:
                 break
             for token in held:
                 LEASES_EXPIRED.add(("task" if token.address else "run",))
-                store = self._stores.tasks if token.address else self._stores.runs
-                self._hub.released(store.release(token=token, incarnation=incarnation))
+            await self._bereaved.take_from(incarnation, held)
         await sweep.forget_holder(partition=partition, incarnation=incarnation)
 
     async def _attend_again(self, partitions: list[int]) -> None:

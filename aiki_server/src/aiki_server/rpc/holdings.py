@@ -1,8 +1,9 @@
-"""What a session holds, as far as its messages say: for people, never for decisions about leases."""
+"""What a session holds, as far as its messages say."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiki_server.core.runs import LeaseToken
@@ -24,6 +25,9 @@ class Holdings:
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, str], tuple[str, Work]] = {}
+        self._asked = 0
+        self.when_idle: Callable[[], None] | None = None
+        """Called whenever it holds nothing any more, and nothing was asked for."""
 
     def given(self, token: LeaseToken, work: Work = ADOPTED) -> None:
         """It holds this; an earlier lease of the same is over."""
@@ -35,6 +39,26 @@ class Holdings:
         held = self._held.get(thing)
         if held is not None and held[0] == token.nonce:
             del self._held[thing]
+            self._tell()
+
+    def ask(self) -> None:
+        """The store is asked for something for it."""
+        self._asked += 1
+
+    def answered(self) -> None:
+        """The store has answered; what it gave is `given` before."""
+        self._asked -= 1
+        self._tell()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it holds nothing and will not in a moment."""
+        return not self._held and not self._asked
+
+    @property
+    def count(self) -> int:
+        """How many leases."""
+        return len(self._held)
 
     @property
     def runs(self) -> int:
@@ -45,6 +69,10 @@ class Holdings:
     def tasks(self) -> int:
         """How many remote tasks."""
         return len(self._held) - self.runs
+
+    def _tell(self) -> None:
+        if self.is_idle and self.when_idle is not None:
+            self.when_idle()
 
     def by_work(self) -> Counter[Work]:
         """How many leases of each kind of work."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from aiki_server.core.runs import Attention, CacheMark, Fenced, Released, TaskAttention
 from aiki_server.rpc.grants import Grants
 from aiki_server.rpc.session import Session
+from aiki_server.rpc.suspects import Suspects
 from aiki_server.store import Stores
 
 
@@ -20,7 +21,8 @@ class Matching:
     def __init__(self, stores: Stores, released: Callable[[asyncio.Future[Released | Fenced]], None]) -> None:
         self.credit_came = asyncio.Event()
         self.sessions: dict[str, Session] = {}
-        self._grants = Grants(stores, self.credit_came, released)
+        self.suspects = Suspects(self.sessions, self._take_alone, self.credit_came)
+        self._grants = Grants(stores, self.credit_came, released, self.suspects.add)
         self._sticky: dict[str, Session] = {}
         self.grant = self._grants.grant
         self.take = self._grants.take
@@ -32,8 +34,12 @@ class Matching:
     def remove(self, session: Session) -> None:
         """A session is not connected any more."""
         self.sessions.pop(session.incarnation, None)
+        self.suspects.gone(session)
         self.credit_came.set()
         self._sticky = {run_id: other for run_id, other in self._sticky.items() if other is not session}
+
+    def _take_alone(self, session: Session, about: TaskAttention) -> None:
+        self.take(session, about.run_id, about.address, alone=True)
 
     def keep_near(self, run_id: str, session: Session, mark: CacheMark) -> None:
         """The session has the run in its cache, as it stood then."""

@@ -48,20 +48,27 @@ class Session:
         self.cached: OrderedDict[str, CacheMark] = OrderedDict()
         self.holdings = Holdings()
         self.connect_time_ms = 0
+        self.is_reserved = False
+        """It gets nothing but what it is reserved for."""
         self._outbox: deque[worker_pb2.CoordinatorMessage] = deque()
         self._wake = asyncio.Event()
         self._runs_total = self._runs_spent = 0
         self._tasks_total = self._tasks_spent = 0
 
     @property
+    def takes_nothing(self) -> bool:
+        """Whether it gets no more work, whatever its credit."""
+        return self.draining or self.closed or self.is_reserved
+
+    @property
     def free_runs(self) -> int:
         """Runs it still takes."""
-        return 0 if self.draining or self.closed else self._runs_total - self._runs_spent
+        return 0 if self.takes_nothing else self._runs_total - self._runs_spent
 
     @property
     def free_tasks(self) -> int:
         """Tasks it still takes."""
-        return 0 if self.draining or self.closed else self._tasks_total - self._tasks_spent
+        return 0 if self.takes_nothing else self._tasks_total - self._tasks_spent
 
     @property
     def waiting(self) -> int:

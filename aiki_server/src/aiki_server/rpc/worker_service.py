@@ -154,6 +154,8 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         session.connect_time_ms = self._stores.clock.now_ms()
         if old:
             await sessions.remove(incarnation=old)
+            if not all(kept):
+                await sessions.returned(incarnation=old)
         await self._say_what_it_serves(session)
         self._hub.add(session)
         welcome = worker_pb2.Welcome(
@@ -245,6 +247,9 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     def _renewed(self, session: WorkerSession, alive: bool) -> None:  # noqa: FBT001  the store's answer
         renewed = worker_pb2.Renewed(store_time_ms=self._stores.clock.now_ms())
         if not alive:
+            self._hub.when_done(
+                self._stores.sessions.returned(incarnation=session.incarnation), lambda _: None
+            )
             message = "the session was not renewed in time: its leases are gone"
             renewed.error.CopyFrom(status(grpc.StatusCode.ABORTED, "SESSION_LOST", message))
         session.send(Message(renewed=renewed))

@@ -13,6 +13,8 @@ from aiki_server.core.ids import partition_of_run
 
 SESSIONS: Final = "aiki:sessions"
 COORDINATORS: Final = "aiki:coordinators"
+LOST: Final = "aiki:lost"
+RETURNED: Final = "aiki:returned"
 HANDLERS: Final = "aiki:handlers"
 META: Final = "aiki:meta"
 

@@ -134,6 +134,8 @@ def task_record(address: str, text: bytes, failure: bytes | None) -> TaskRecord:
         deadline_ms=int(fields["deadline"]),
         started=bool(fields["started"]),
         failure=failure or b"",
+        is_alone=fields.get("alone") == 1,
+        deaths=tuple(fields.get("deaths", "").split()),
     )
 
 
@@ -141,7 +143,8 @@ def granted(run_id: str, incarnation: str, nonce: str, reply: list[Reply]) -> Gr
     """From what grant.lua returns."""
     if reply[0] != b"granted":
         return NotReady()
-    _, epoch, length, first, left, events, namespace, workflow_id, workflow, version, queue, start_ms = reply
+    _, epoch, length, first, left, events, *about = reply
+    namespace, workflow_id, workflow, version, queue, start_ms, losses = about
     record_then = RunRecord(
         namespace=namespace.decode(),
         run_id=run_id,
@@ -158,7 +161,8 @@ def granted(run_id: str, incarnation: str, nonce: str, reply: list[Reply]) -> Gr
         length=length,
         mail=left,
     )
-    return Granted(LeaseToken(run_id, "", epoch, nonce), length, first, events, left == 1, record_then)
+    token = LeaseToken(run_id, "", epoch, nonce)
+    return Granted(token, length, first, events, left == 1, record_then, losses)
 
 
 def committed(run_id: str, reply: list[Reply]) -> Committed | Fenced | Gap:

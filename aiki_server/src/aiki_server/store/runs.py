@@ -147,13 +147,18 @@ class RunStore:
 
         return self._flusher.submit(command, decode)
 
-    def release(self, *, token: LeaseToken, incarnation: str) -> Future[Released | Fenced]:
-        """Of a run (for tasks see TaskStore). `Fenced` when it was not held (any more): no error."""
+    def release(
+        self, *, token: LeaseToken, incarnation: str, lost: bool = False
+    ) -> Future[Released | Fenced]:
+        """Of a run (for tasks see TaskStore). `Fenced` when it was not held (any more): no error.
+
+        `lost`: the worker died with it.
+        """
         run_id = token.run_id
         prefix = keys.tag_of(run_id)
         command = self._release.command(
             (f"{prefix}run:{run_id}", f"{prefix}ready", f"{prefix}held:{incarnation}"),
-            (run_id, token.epoch, token.nonce, incarnation, self._clock.now_ms()),
+            (run_id, token.epoch, token.nonce, incarnation, self._clock.now_ms(), int(lost)),
         )
         return self._flusher.submit(command, partial(replies.released, run_id))
 

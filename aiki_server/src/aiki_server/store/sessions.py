@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
 from aiki_server.store import keys, replies
 from aiki_server.store.flusher import Again
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
     from aiki_server.store.clock import Clock
     from aiki_server.store.connection import Reply
     from aiki_server.store.flusher import Flusher
+
+
+DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Incarnations whose workers were taken for dead, and those of them (and others) that were not."""
+
+    dead: frozenset[str] = frozenset()
+    returned: frozenset[str] = frozenset()
 
 
 class SessionStore:
@@ -34,6 +46,26 @@ class SessionStore:
     def remove(self, *, incarnation: str) -> Future[None]:
         """What it still holds is released by the sweep."""
         return self._flusher.submit(("ZREM", keys.SESSIONS, incarnation), replies.nothing)
+
+    def lose(self, *, incarnation: str) -> Future[None]:
+        """Like `remove`, of one whose worker died: its losses are held against what it ran, for a day."""
+        now_ms = self._clock.now_ms()
+        for key in (keys.LOST, keys.RETURNED):
+            self._flusher.submit(("ZREMRANGEBYSCORE", key, "-inf", now_ms - DAY_MS), replies.nothing)
+        self._flusher.submit(("ZADD", keys.LOST, now_ms, incarnation), replies.nothing)
+        return self.remove(incarnation=incarnation)
+
+    def returned(self, *, incarnation: str) -> Future[None]:
+        """Its worker lives: it was taken for dead by mistake, which is held against nobody."""
+        return self._flusher.submit(
+            ("ZADD", keys.RETURNED, self._clock.now_ms(), incarnation), replies.nothing
+        )
+
+    async def lost(self) -> Losses:
+        """Who was lost, and who came back, within a day."""
+        lost = self._scores(keys.LOST)
+        returned = self._scores(keys.RETURNED)
+        return Losses(frozenset(await lost), frozenset(await returned))
 
     def snapshot(self) -> Future[dict[str, int]]:
         """Incarnation → expiry in ms, of all: `core.expiry` decides who is dead."""

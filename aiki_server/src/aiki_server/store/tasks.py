@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiki_server.core.poison import SHARED_LOSSES_MAX
 from aiki_server.core.runs import (
     Completed,
     Deferred,
@@ -12,6 +13,7 @@ from aiki_server.core.runs import (
     NotReady,
     Released,
     Retrying,
+    RunsAlone,
     Taken,
     TaskRecord,
     TaskState,
@@ -36,9 +38,19 @@ class TaskStore:
         self._complete = script("complete_task")
 
     def take(
-        self, *, run_id: str, address: str, incarnation: str, nonce: str, worker: str = ""
-    ) -> Future[Taken | NotReady]:
-        """Lease the task to an incarnation. The nonce is new for each lease, and the same in a repeat."""
+        self,
+        *,
+        run_id: str,
+        address: str,
+        incarnation: str,
+        nonce: str,
+        worker: str = "",
+        alone: bool = False,
+    ) -> Future[Taken | NotReady | RunsAlone]:
+        """Lease the task to an incarnation. The nonce is new for each lease, and the same in a repeat.
+
+        `alone`: the incarnation holds nothing else, and gets nothing else while it holds this.
+        """
         prefix = keys.tag_of(run_id)
         command = self._take.command(
             (
@@ -48,10 +60,21 @@ class TaskStore:
                 f"{prefix}held:{incarnation}",
                 f"{prefix}holders",
             ),
-            (run_id, address, incarnation, nonce, worker, self._clock.now_ms()),
+            (
+                run_id,
+                address,
+                incarnation,
+                nonce,
+                worker,
+                self._clock.now_ms(),
+                int(alone),
+                SHARED_LOSSES_MAX,
+            ),
         )
 
-        def decode(reply: Reply) -> Taken | NotReady:
+        def decode(reply: Reply) -> Taken | NotReady | RunsAlone:
+            if reply[0] == b"alone":
+                return RunsAlone(reply[1].decode(), reply[2].decode())
             if reply[0] != b"taken":
                 return NotReady()
             _, epoch, spec, attempt, deadline_ms, checkpoint = reply
@@ -141,8 +164,21 @@ class TaskStore:
         )
         return self._flusher.submit(command, bool)
 
-    def release(self, *, token: LeaseToken, incarnation: str) -> Future[Released | Fenced]:
-        """Back to ready, no attempt used up. Also ends the bookkeeping of a lease that was cancelled."""
+    def get(self, *, run_id: str, address: str) -> Future[TaskRecord | None]:
+        """A task as it stands, without the failure of its last attempt; None when there is no such."""
+
+        def decode(reply: bytes | None) -> TaskRecord | None:
+            return None if reply is None else replies.task_record(address, reply, None)
+
+        return self._flusher.submit(("HGET", keys.tasks(run_id), f"task:{address}"), decode)
+
+    def release(
+        self, *, token: LeaseToken, incarnation: str, lost: bool = False
+    ) -> Future[Released | Fenced]:
+        """Back to ready, no attempt used up. Also ends the bookkeeping of a lease that was cancelled.
+
+        `lost`: the worker died with it.
+        """
         run_id, address = token.run_id, token.address
         prefix = keys.tag_of(run_id)
         command = script("release_task").command(
@@ -153,7 +189,7 @@ class TaskStore:
                 f"{prefix}held:{incarnation}",
                 f"{prefix}timers",
             ),
-            (run_id, address, token.epoch, token.nonce, incarnation, self._clock.now_ms()),
+            (run_id, address, token.epoch, token.nonce, incarnation, self._clock.now_ms(), int(lost)),
         )
 
         def decode(reply: Reply) -> Released | Fenced:

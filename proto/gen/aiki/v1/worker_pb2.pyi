@@ -508,6 +508,7 @@ class RunGrant(_message.Message):
     LENGTH_FIELD_NUMBER: _builtins.int
     FIRST_INDEX_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    LEASE_LOSSES_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow id."""
     workflow: _builtins.str
@@ -520,6 +521,10 @@ class RunGrant(_message.Message):
     """Events in the history at this grant."""
     first_index: _builtins.int
     """The index of the first of `events`; the worker has those before it, or asks for them."""
+    lease_losses: _builtins.int
+    """Leases of the run that were lost with dead workers since it last waited. When there is one, the worker runs none of
+    the run's tasks beside it, but dispatches them: the coordinators find out which of them kills workers.
+    """
     @_builtins.property
     def lease(self) -> _common_pb2.Lease:
         """The lease; its address is empty."""
@@ -539,10 +544,11 @@ class RunGrant(_message.Message):
         length: _builtins.int = ...,
         first_index: _builtins.int = ...,
         events: _abc.Iterable[_history_pb2.Event] | None = ...,
+        lease_losses: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first_index", b"first_index", "lease", b"lease", "length", b"length", "queue", b"queue", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first_index", b"first_index", "lease", b"lease", "lease_losses", b"lease_losses", "length", b"length", "queue", b"queue", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

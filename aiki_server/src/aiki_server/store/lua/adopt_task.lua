@@ -13,7 +13,8 @@ if not is_mine(task, ARGV[3], ARGV[4], ARGV[5]) then
   return 0
 end
 local member = 't|' .. ARGV[1] .. '|' .. ARGV[2]
-task.holder = ARGV[6]
+-- Its new coordinator does not know that it is to be alone.
+task.holder, task.alone = ARGV[6], 0
 save_task(KEYS[1], ARGV[2], task)
 redis.call('SREM', KEYS[2], member)
 redis.call('SADD', KEYS[3], member)

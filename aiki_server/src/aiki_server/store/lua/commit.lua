@@ -23,7 +23,7 @@
 --@ drain
 --@ tasks
 --@ close
-local run = redis.call('HMGET', KEYS[1], 'epoch', 'nonce', 'holder', 'number', 'answer', 'waiters', 'namespace', 'start_ms', 'paused')
+local run = redis.call('HMGET', KEYS[1], 'epoch', 'nonce', 'holder', 'number', 'answer', 'waiters', 'namespace', 'start_ms', 'paused', 'losses')
 if run[1] ~= ARGV[2] or run[2] ~= ARGV[3] then
   return {'fenced', tonumber(run[1] or 0), run[2] or '', run[3] or ''}
 end
@@ -87,7 +87,7 @@ for _ = 1, tonumber(ARGV[15]) do
   local address, deadline = ARGV[at], tonumber(ARGV[at + 5])
   if redis.call('HEXISTS', KEYS[7], 'task:' .. address) == 0 then
     local task = {handler = ARGV[at + 1], queue = ARGV[at + 2], attempts = tonumber(ARGV[at + 4]), deadline = deadline,
-      epoch = 0, nonce = '', holder = '', worker = '', started = 0, queue_ms = tonumber(ARGV[at + 6])}
+      epoch = 0, nonce = '', holder = '', worker = '', started = 0, queue_ms = tonumber(ARGV[at + 6]), lost = run[10] and 1 or 0}
     make_ready(KEYS[4], run_id, address, task, now_ms)
     save_task(KEYS[7], address, task)
     redis.call('HSET', KEYS[7], 'spec:' .. address, ARGV[at + 3])
@@ -187,6 +187,9 @@ if released == 1 then
   end
   redis.call('HSET', KEYS[1], 'number', number, 'answer', answer, 'holder', '', 'state', state, 'mark', ARGV[2] .. ':' .. ARGV[3] .. ':' .. length)
   redis.call('SREM', KEYS[5], member)
+  if run[10] then
+    redis.call('HDEL', KEYS[1], 'losses')
+  end
 else
   redis.call('HSET', KEYS[1], 'number', number, 'answer', answer)
 end

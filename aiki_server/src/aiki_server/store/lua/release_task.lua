@@ -3,6 +3,8 @@
 -- KEYS[1]   tasks  hash   KEYS[2]  run  hash   KEYS[3]  ready  zset   KEYS[4]  held:INCARNATION  set
 -- KEYS[5]   timers  zset
 -- ARGV[1]   run id   [2]  address   [3]  epoch   [4]  nonce   [5]  incarnation   [6]  now_ms
+-- ARGV[7]   '1': its worker died. Two losses, its run's counted as one, and the task runs alone; what it loses alone
+--           is kept in `deaths`.
 -- Returns   {'released', namespace, queue, handler}   {'fenced', epoch, nonce, holder}: not held (any more)
 --@ tasks
 --@ mine
@@ -11,7 +13,13 @@ forget_held(task, KEYS[4], ARGV[1], ARGV[2], ARGV[5])
 if not is_mine(task, ARGV[3], ARGV[4], ARGV[5]) then
   return fenced_task(task)
 end
-task.holder, task.worker = '', ''
+if ARGV[7] == '1' then
+  task.lost = (task.lost or 0) + 1
+  if task.alone == 1 then
+    task.deaths = (task.deaths or '') .. ' ' .. ARGV[5]
+  end
+end
+task.holder, task.worker, task.alone = '', '', 0
 make_ready(KEYS[3], ARGV[1], ARGV[2], task, ARGV[6])
 save_task(KEYS[1], ARGV[2], task)
 redis.call('SREM', KEYS[4], 't|' .. ARGV[1] .. '|' .. ARGV[2])

@@ -3,8 +3,8 @@
 -- KEYS[1]   tasks  hash   KEYS[2]  run  hash   KEYS[3]  ready  zset
 -- KEYS[4]   held:INCARNATION  set   KEYS[5]  holders  zset
 -- ARGV[1]   run id   [2]  address   [3]  incarnation   [4]  nonce, new for each lease   [5]  worker, for people
--- ARGV[6]   now_ms
--- Returns   {'no'} or {'taken', epoch, spec, attempt from 1, deadline_ms, checkpoint or ''}
+-- ARGV[6]   now_ms   [7]  '1': the incarnation holds nothing else   [8]  leases a task may have lost to be beside others
+-- Returns   {'no'}, {'alone', queue, handler}: it lost more, or {'taken', epoch, spec, attempt from 1, deadline_ms, checkpoint or ''}
 -- A nonce that is the current one is a repeat and gets the same answer while the lease is held. Losing a lease
 -- uses up no attempt. Allow-oom: what was accepted must be able to end.
 --@ states
@@ -24,8 +24,13 @@ else
   if task.state ~= 'ready' or task.nonce == ARGV[4] then
     return {'no'}
   end
+  if ARGV[7] ~= '1' and (task.lost or 0) > tonumber(ARGV[8]) then
+    return {'alone', task.queue, task.handler}
+  end
   task.state, task.epoch, task.nonce, task.holder = 'leased', task.epoch + 1, ARGV[4], ARGV[3]
-  task.worker, task.started, task.since = ARGV[5], 0, tonumber(ARGV[6])
+  -- One that is alone starts at once, and might not live to say so.
+  task.alone = tonumber(ARGV[7])
+  task.worker, task.started, task.since = ARGV[5], task.alone, tonumber(ARGV[6])
   save_task(KEYS[1], ARGV[2], task)
   redis.call('ZREM', KEYS[3], member)
   redis.call('SADD', KEYS[4], member)
