@@ -13,6 +13,7 @@ from aiki_server.core.runs import Completed, Fenced, LeaseToken, TaskRecord
 from aiki_server.rpc.answers import when_done
 from aiki_server.rpc.hub import Hub
 from aiki_server.store.sessions import Losses
+from aiki_server.telemetry.metrics import TASKS_POISONED
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,7 @@ class Bereaved:
             self._hub.released(released)
             return
         log.warning("a task is given up: it kills its workers", run_id=token.run_id, task=record.handler)
+        TASKS_POISONED.add((record.queue,))
         event = history_pb2.Event(time_ms=self._stores.clock.now_ms())
         failed = event.task_failed
         failed.address, failed.worker = token.address, record.worker
