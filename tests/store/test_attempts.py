@@ -1,5 +1,7 @@
 """Attempts that put off their outcome, and those that tell how far they are; repeated and stale calls."""
 
+from typing import Any
+
 from aiki_server.core.runs import Completed, Deferred, Fenced, LeaseToken, NotReady, Retrying
 from aiki_server.store import Stores
 from tests.store.runs import history
@@ -20,7 +22,7 @@ async def test_an_outcome_that_is_put_off(store: Stores) -> None:
     run = await dispatched(store)
     lease = (await taken(store, run.run_id)).token
     assert await defer(store, lease) == Deferred(FAR_MS)
-    take = {"run_id": run.run_id, "address": ADDRESS}
+    take: dict[str, Any] = {"run_id": run.run_id, "address": ADDRESS}
     assert await store.tasks.take(**take, incarnation=WORKER, nonce="t2") == NotReady()
     due = await store.timers.due(partition=partition(run.run_id), until_ms=FAR_MS)
     assert [(timer.address, timer.due_ms) for timer in due] == [(ADDRESS, FAR_MS)]

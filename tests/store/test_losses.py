@@ -11,6 +11,7 @@ from aiki_server.core.runs import (
     TaskState,
 )
 from aiki_server.store import Stores
+from aiki_server.store.sessions import Losses
 from tests.support.store import INCARNATION, NAMESPACE, a_grant, a_run
 
 ADDRESS = "task"
@@ -118,5 +119,5 @@ async def test_losses_are_remembered_with_who_came_back(store: Stores) -> None:
     await store.sessions.returned(incarnation="dead")
 
     losses = await store.sessions.lost()
-    assert (losses.dead, losses.returned) == ({"dead"}, {"dead"})
+    assert losses == Losses(frozenset({"dead"}), frozenset({"dead"}))
     assert "dead" not in await store.sessions.snapshot()

@@ -1,6 +1,7 @@
 """Remote tasks and timers: dispatched, leased, ended, retried, cancelled; repeated and stale calls."""
 
 from dataclasses import replace
+from typing import Any
 
 from aiki_server.core.runs import (
     Attention,
@@ -74,7 +75,7 @@ async def test_a_task_is_taken_once(store: Stores) -> None:
     assert first == Taken(LeaseToken(run.run_id, ADDRESS, 1, "t1"), b"spec", 2, 0)
     assert await taken(store, run.run_id) == first
 
-    take = {"run_id": run.run_id, "address": ADDRESS}
+    take: dict[str, Any] = {"run_id": run.run_id, "address": ADDRESS}
     assert await store.tasks.take(**take, incarnation=INCARNATION, nonce="t2") == NotReady()
     assert await store.tasks.take(**take, incarnation=INCARNATION, nonce="t1") == NotReady()
     assert (
