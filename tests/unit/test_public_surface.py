@@ -25,13 +25,13 @@ SURFACES = {
         RevisionError Run RunCancelledError RunClosedError RunFailedError RunNotFoundError
         RunOutcomeError RunStalled RunState RunTerminatedError RunTimedOutError RunView SettingsError
         SignalView StoreError StoreFullError StoreUnavailableError StoreUnsafeError TaskNotFoundError
-        TaskView TimerNotFoundError TimerView UnknownVersionError UnknownWorkflowError UpdateFailedError
+        TaskView TimerNotFoundError TimerView Tls UnknownVersionError UnknownWorkflowError UpdateFailedError
         WaitTimeoutError WorkflowIdTaken
     """,
     "aiki_sdk": """
         AikiError Blocking ChildFailed ChildRun Client Failure Graph GraphFailed HookInfo IdPolicy Query
         Retry RetryAfter Run RunFailedError RunStalled RunState Saga Signal Task TaskCancelledError
-        TaskContext TaskFailed Update UpdateRejected Workflow WorkflowIdTaken complete_later
+        TaskContext TaskFailed Tls Update UpdateRejected Workflow WorkflowIdTaken complete_later
         current_task errors heartbeat main map now patched publish query random remote_run run run_info
         should_continue signal sleep task untrapped update uuid4 workflow
     """,

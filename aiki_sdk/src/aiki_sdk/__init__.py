@@ -52,7 +52,7 @@ from aiki_workflow import (
 )
 
 if TYPE_CHECKING:
-    from aiki_client import Blocking, Client, Run, RunFailedError, RunStalled, RunState, WorkflowIdTaken
+    from aiki_client import Blocking, Client, Run, RunFailedError, RunStalled, RunState, Tls, WorkflowIdTaken
     from aiki_sdk import errors
     from aiki_sdk.embedded import run
 
@@ -80,6 +80,7 @@ __all__ = [
     "TaskCancelledError",
     "TaskContext",
     "TaskFailed",
+    "Tls",
     "Update",
     "UpdateRejected",
     "Workflow",
@@ -115,6 +116,7 @@ _LATER: Final = {
     "RunFailedError": "aiki_client",
     "RunStalled": "aiki_client",
     "RunState": "aiki_client",
+    "Tls": "aiki_client",
     "WorkflowIdTaken": "aiki_client",
     "run": "aiki_sdk.embedded",
 }

@@ -65,7 +65,7 @@ def run(workflow: Workflow[Any, R], /, *args: Any, **kwargs: Any) -> R:
 async def _run(
     address: str, workflow: Workflow[..., R], args: Sequence[object], kwargs: Mapping[str, object]
 ) -> R:
-    async with Client.connect(address, namespace="default") as client:
+    async with Client([address]) as client:
         return await _beside_worker(_start_and_wait(client, workflow, args, kwargs), address, workflow)
 
 
@@ -85,7 +85,8 @@ async def _beside_worker(work: Coroutine[Any, Any, R], address: str, workflow: W
     module = sys.modules[workflow.function.__module__]
     queues = (workflow.options.queue or "default",)
     settings = load_settings(address=address, namespace="default", queues=queues)
-    worker = Worker(collect([module], extra=[workflow]), settings)
+    in_the_clear = settings.model_copy(update={"tls": None})
+    worker = Worker(collect([module], extra=[workflow]), in_the_clear)
     serving = asyncio.create_task(worker.run())
     working = asyncio.create_task(work)
     try:
@@ -106,7 +107,7 @@ def _coordinator(data: Path, ready_file: Path) -> Generator[str, None, None]:
         [
             *(sys.executable, "-m", "aiki_server", "server", "--parent", str(os.getpid())),
             # No store: the embedded one, whatever aiki.toml and the environment say.
-            *("--store", "", "--data", str(data)),
+            *("--store", "", "--tls-cert", "", "--tls-key", "", "--tls-client-ca", "", "--data", str(data)),
             *("--listen", "127.0.0.1:0", "--ready-file", str(ready_file)),
         ],
         stdin=subprocess.DEVNULL,

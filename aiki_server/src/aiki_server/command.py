@@ -106,6 +106,9 @@ def run(options: dict[str, object], ready_file: Path | None, parent: int | None)
 @click.option(
     "--http", metavar="HOST:PORT", help="where to serve /livez, /readyz and /metrics (default: nowhere)"
 )
+@click.option("--tls-cert", metavar="PATH", help="its certificate (PEM); with --tls-key it serves with TLS")
+@click.option("--tls-key", metavar="PATH", help="the key of its certificate (PEM)")
+@click.option("--tls-client-ca", metavar="PATH", help="lets in only whose certificate this one signed (PEM)")
 @click.option(
     "--store", metavar="URL", help="redis://, rediss:// or unix:///PATH; without it, an embedded store"
 )
@@ -129,6 +132,9 @@ def run(options: dict[str, object], ready_file: Path | None, parent: int | None)
 def server(
     listen: str | None,
     http: str | None,
+    tls_cert: str | None,
+    tls_key: str | None,
+    tls_client_ca: str | None,
     store: str | None,
     data: Path | None,
     lease_ttl: str | None,
@@ -143,6 +149,9 @@ def server(
     options: dict[str, object] = {
         "listen": listen,
         "http": http,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
         "store": store,
         "data": data,
         "lease_ttl_seconds": None if lease_ttl is None else seconds_of(lease_ttl),

@@ -11,9 +11,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -21,6 +21,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from aiki_server.rpc.tls import TlsFiles
 from aiki_server.store.connection import Address
 
 if TYPE_CHECKING:
@@ -47,6 +48,13 @@ class ServerSettings(BaseSettings):
     listen: str = Field("127.0.0.1:7700", description="where it serves; port 0 takes a free one")
     http: str = Field(
         "", description="where it serves `/livez`, `/readyz` and `/metrics`, as `HOST:PORT`; empty: nowhere"
+    )
+    tls_cert: Path | None = Field(
+        None, description="its certificate, a PEM file; with it and `tls_key` it serves with TLS"
+    )
+    tls_key: Path | None = Field(None, description="the key of its certificate, a PEM file")
+    tls_client_ca: Path | None = Field(
+        None, description="lets in only clients and workers whose certificate this one signed, a PEM file"
     )
     store: str = Field(
         "", description="`redis://`, `rediss://` or `unix:///PATH`; empty: an embedded store in `data`"
@@ -83,6 +91,28 @@ class ServerSettings(BaseSettings):
         if found is None or int(found[2]) >= 2**16:
             raise ValueError(f"{value!r} is no address: write HOST:PORT, such as 127.0.0.1:7700")
         return value
+
+    @field_validator("tls_cert", "tls_key", "tls_client_ca", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together: give both or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError(
+                "tls_client_ca needs tls_cert and tls_key: without them nobody shows a certificate"
+            )
+        return self
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        """The files to serve TLS with; None: in the clear."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return TlsFiles(cert=self.tls_cert, key=self.tls_key, client_ca=self.tls_client_ca)
 
     @field_validator("store")
     @classmethod

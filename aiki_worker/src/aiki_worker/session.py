@@ -19,6 +19,7 @@ import grpc
 import grpc.aio
 
 from aiki.v1 import worker_pb2, worker_pb2_grpc
+from aiki_client.channels import Tls, open_channel
 from aiki_client.errors import error_info, from_rpc
 from aiki_worker import messages, wire
 from aiki_worker.clock import StoreClock
@@ -104,7 +105,9 @@ class Session:
         identity: Identity,
         clock: StoreClock,
         deliver: Callable[[list[messages.Inbound]], None],
+        tls: Tls | None = None,
     ) -> None:
+        self._tls = tls
         self.outbox = Outbox()
         self.ttl_s = 0.0
         self._addresses = addresses
@@ -210,7 +213,7 @@ class Session:
         return True
 
     async def _speak(self, address: str) -> None:
-        async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        async with open_channel(address, self._tls, CHANNEL_OPTIONS) as channel:
             stub: worker_pb2_grpc.WorkerServiceAsyncStub = worker_pb2_grpc.WorkerServiceStub(channel)
             call = stub.Session()
             try:

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final
 
 from aiki.v1 import worker_pb2
+from aiki_client.channels import Tls
 from aiki_worker import messages
 from aiki_worker.clock import StoreClock
 from aiki_worker.session import Identity, Session
@@ -39,7 +40,9 @@ class SessionThread:
         doing: Callable[[], str],
         die: Callable[[int], object],
         beside: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
+        tls: Tls | None = None,
     ) -> None:
+        self._tls = tls
         self._beside = beside
         self._main = asyncio.get_running_loop()
         self._addresses = addresses
@@ -114,7 +117,7 @@ class SessionThread:
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_tell_unless_noise)
-        self._session = Session(self._addresses, self._identity, self._clock, self._deliver)
+        self._session = Session(self._addresses, self._identity, self._clock, self._deliver, self._tls)
         self._ready.set()
         async with self._beside(), asyncio.TaskGroup() as group:
             watch = group.create_task(self._watch(self._session))

@@ -20,6 +20,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from aiki_client.channels import Tls
 from aiki_client.settings import (
     load_settings as load_client_settings,
     problems,
@@ -45,6 +46,10 @@ class WorkerSettings(BaseSettings):
         default_factory=lambda: load_client_settings().namespace,
         min_length=1,
         description="the namespace of everything it serves; default: the client's",
+    )
+    tls: Tls | None = Field(
+        default_factory=lambda: load_client_settings().tls_files,
+        description="how it speaks TLS; default: as the client's `tls` settings say",
     )
     queues: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("default",), description="the queues it serves, with commas"

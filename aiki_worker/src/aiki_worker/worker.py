@@ -69,6 +69,7 @@ class Worker:
             heard=dispatcher.pump,
             doing=dispatcher.doing,
             die=self._die,
+            tls=self.settings.tls,
             beside=partial(self._serving_http, lambda: session.is_connected),
         )
         dispatcher.connect(session)

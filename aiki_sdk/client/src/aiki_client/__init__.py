@@ -1,6 +1,7 @@
 """Start, watch and steer Aiki workflows; the aiki command."""
 
 from aiki_client.blocking import Blocking
+from aiki_client.channels import Tls
 from aiki_client.client import Client
 from aiki_client.errors import (
     CoordinatorUnavailableError,
@@ -72,6 +73,7 @@ __all__ = [
     "TaskView",
     "TimerNotFoundError",
     "TimerView",
+    "Tls",
     "UnknownVersionError",
     "UnknownWorkflowError",
     "UpdateFailedError",

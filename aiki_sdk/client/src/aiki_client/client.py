@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from aiki.v1 import workflow_pb2
 from aiki_client import convert
+from aiki_client.channels import Tls
 from aiki_client.completions import TaskCompletions
 from aiki_client.connection import Connection
 from aiki_client.errors import RunNotFoundError
@@ -50,25 +51,28 @@ class Client(TaskCompletions):
         print(await run.result(timeout="1m"))
     """
 
-    def __init__(self, addresses: Sequence[str], *, namespace: str = "default") -> None:
+    def __init__(
+        self, addresses: Sequence[str], *, namespace: str = "default", tls: Tls | None = None
+    ) -> None:
         self.namespace = namespace
-        self._connection = Connection(addresses)
+        self._connection = Connection(addresses, tls)
 
     @classmethod
-    def connect(cls, *addresses: str, namespace: str | None = None) -> Self:
+    def connect(cls, *addresses: str, namespace: str | None = None, tls: Tls | None = None) -> Self:
         """A client to be entered with `async with`, which fails when nobody answers.
 
-        What is not given comes from AIKI_ADDRESS and AIKI_NAMESPACE or from `[client]` in `aiki.toml`.
+        What is not given comes from AIKI_ADDRESS, AIKI_NAMESPACE and AIKI_TLS… or from `[client]` in `aiki.toml`.
 
         Args:
             addresses: `host:port` each; one that answers is enough.
             namespace: whose runs are meant.
+            tls: how to speak TLS.
 
         Raises:
             SettingsError: an address or a setting is wrong.
         """
         settings = load_settings(address=",".join(addresses) or None, namespace=namespace)
-        return cls([settings.address], namespace=settings.namespace)
+        return cls([settings.address], namespace=settings.namespace, tls=tls or settings.tls_files)
 
     async def __aenter__(self) -> Self:
         await self._connection.__aenter__()

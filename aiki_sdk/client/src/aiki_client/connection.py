@@ -19,6 +19,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 
 from aiki.v1 import workflow_pb2, workflow_pb2_grpc
 from aiki_client import poller
+from aiki_client.channels import Tls, open_channel
 from aiki_client.errors import CoordinatorUnavailableError, SettingsError, error_info, from_rpc
 
 Request = TypeVar("Request")
@@ -72,7 +73,8 @@ class Endpoint:
 class Connection:
     """Channels to the coordinators of one cluster; opened and closed by `async with`."""
 
-    def __init__(self, addresses: Sequence[str]) -> None:
+    def __init__(self, addresses: Sequence[str], tls: Tls | None = None) -> None:
+        self._tls = tls
         self.addresses = parse_addresses(addresses)
         self._endpoints: list[Endpoint] = []
         self._current = 0
@@ -80,7 +82,7 @@ class Connection:
     async def __aenter__(self) -> Self:
         poller.be_quiet()
         for address in self.addresses:
-            channel = grpc.aio.insecure_channel(address, options=OPTIONS)
+            channel = open_channel(address, self._tls, OPTIONS)
             stub = workflow_pb2_grpc.WorkflowServiceStub(channel)
             self._endpoints.append(Endpoint(address=address, channel=channel, stub=stub, reason="not tried"))
         try:

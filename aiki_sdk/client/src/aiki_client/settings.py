@@ -23,6 +23,8 @@ from aiki_task.errors import AikiError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+    from aiki_client.channels import Tls
+
 FILE: Final = "aiki.toml"
 FILE_VARIABLE: Final = "AIKI_CONFIG"
 SECTION: Final = "client"
@@ -39,6 +41,25 @@ class ClientSettings(BaseSettings):
         default="localhost:7700", description="`host:port` of coordinators, several with commas"
     )
     namespace: str = Field(default="default", min_length=1, description="whose runs are meant")
+    tls: bool = Field(default=False, description="speak TLS; so does naming any of the files below")
+    tls_ca: Path | None = Field(
+        default=None,
+        description="whose certificates it trusts, a PEM file; default: those that the system trusts",
+    )
+    tls_cert: Path | None = Field(default=None, description="its own certificate, a PEM file")
+    tls_key: Path | None = Field(default=None, description="the key of its own certificate, a PEM file")
+    tls_server_name: str = Field(
+        default="", description="the name in the coordinators' certificates; default: the host of the address"
+    )
+
+    @property
+    def tls_files(self) -> "Tls | None":
+        """None: in the clear."""
+        from aiki_client.channels import Tls
+
+        if not (self.tls or self.tls_ca or self.tls_cert or self.tls_key):
+            return None
+        return Tls(ca=self.tls_ca, cert=self.tls_cert, key=self.tls_key, server_name=self.tls_server_name)
 
     @classmethod
     def settings_customise_sources(

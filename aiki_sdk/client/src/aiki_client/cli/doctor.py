@@ -16,6 +16,7 @@ import grpc.aio
 from rich.table import Table
 
 from aiki.v1 import admin_pb2, admin_pb2_grpc
+from aiki_client.channels import Tls, open_channel
 from aiki_client.cli.options import connected
 from aiki_client.cli.output import console, print_json
 from aiki_client.cli.program import FAILED, OK
@@ -55,7 +56,9 @@ def doctor(*, as_json: bool, address: str | None, namespace: str | None) -> int:
     status is 1 when there is a problem, 0 when there are warnings at most.
     """
     settings = load_settings(address=address, namespace=namespace)
-    findings = asyncio.run(examine(parse_addresses([settings.address]), settings.namespace))
+    findings = asyncio.run(
+        examine(parse_addresses([settings.address]), settings.namespace, settings.tls_files)
+    )
     if as_json:
         for finding in findings:
             print_json(finding)
@@ -64,9 +67,9 @@ def doctor(*, as_json: bool, address: str | None, namespace: str | None) -> int:
     return FAILED if any(finding.severity == "problem" for finding in findings) else OK
 
 
-async def examine(addresses: Sequence[str], namespace: str) -> list[Finding]:
+async def examine(addresses: Sequence[str], namespace: str, tls: Tls | None) -> list[Finding]:
     """The findings of every coordinator, and what they tell together."""
-    answers = await asyncio.gather(*(_ask(address, namespace) for address in addresses))
+    answers = await asyncio.gather(*(_ask(address, namespace, tls) for address in addresses))
     findings: list[Finding] = []
     told: dict[str, admin_pb2.DiagnoseResponse] = {}
     for address, answer in zip(addresses, answers, strict=True):
@@ -116,8 +119,8 @@ def _compared(told: dict[str, admin_pb2.DiagnoseResponse], own_version: str, now
     return findings
 
 
-async def _ask(address: str, namespace: str) -> admin_pb2.DiagnoseResponse | Finding:
-    async with grpc.aio.insecure_channel(address) as channel:
+async def _ask(address: str, namespace: str, tls: Tls | None) -> admin_pb2.DiagnoseResponse | Finding:
+    async with open_channel(address, tls) as channel:
         stub: AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(channel)
         try:
             return await stub.Diagnose(admin_pb2.DiagnoseRequest(namespace=namespace), timeout=ANSWER_SECONDS)
