@@ -107,18 +107,9 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
         admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
     ]
     reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
-<<<<<<< HEAD
-    port = server.add_insecure_port(settings.listen)
-    address = f"{settings.listen.rpartition(':')[0]}:{port}"
+    address = f"{settings.listen.rpartition(':')[0]}:{_listen(server, settings)}"
     cluster = Cluster(hub, address, lambda: len(membership.partitions))
     admin_pb2_grpc.add_AdminServiceServicer_to_server(AdminService(hub, cluster), server)
-=======
-    port = (
-        server.add_insecure_port(settings.listen)
-        if settings.tls is None
-        else server.add_secure_port(settings.listen, settings.tls.credentials())
-    )
->>>>>>> afc2147 (server, client, worker: TLS, with client certificates and renewal)
     await server.start()
     readiness = Readiness(stores.health, hub, checks, names)
     await readiness.tell()
@@ -161,6 +152,13 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     with contextlib.suppress(StoreError, TimeoutError):
         async with asyncio.timeout(LEAVE_SECONDS):
             await membership.leave()
+
+
+def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
+    """The port."""
+    if settings.tls is None:
+        return server.add_insecure_port(settings.listen)
+    return server.add_secure_port(settings.listen, settings.tls.credentials())
 
 
 def _spare_the_collector() -> None:
