@@ -28,7 +28,7 @@ class TlsFiles:
         current = _Current(self)
         return grpc.dynamic_ssl_server_credentials(
             current.configuration,
-            current.changed,
+            current.newest,
             require_client_authentication=self.client_ca is not None,
         )
 
@@ -54,16 +54,14 @@ class _Current:
         self._stamp = files.stamp()
         self.configuration = files.read()
 
-    def changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """The new configuration; None while the old one stands, also when the new one cannot be read (yet)."""
+    def newest(self) -> grpc.ServerCertificateConfiguration:
+        """What the files hold; what they held while the new ones cannot be read (yet)."""
         try:
             stamp = self._files.stamp()
-            if stamp == self._stamp:
-                return None
-            self.configuration = self._files.read()
+            if stamp != self._stamp:
+                self.configuration = self._files.read()
+                self._stamp = stamp
+                log.info("the certificate was renewed")
         except OSError as error:
             log.warning("the new certificate cannot be read: the old one stays", reason=str(error))
-            return None
-        self._stamp = stamp
-        log.info("the certificate was renewed")
         return self.configuration
