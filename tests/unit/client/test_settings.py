@@ -49,7 +49,10 @@ def test_another_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[client]\nadress = 'typo:1'", r"adress: there is no such setting \(known are address, namespace, tls,"),
+        (
+            "[client]\nadress = 'typo:1'",
+            r"adress: there is no such setting \(known are address, namespace, tls,",
+        ),
         ("[cilent]\naddress = 'typo:1'", r"\[cilent\] is unknown"),
         ("[client]\nnamespace = ''", "namespace"),
         ("[client]\naddress = 7", "address"),
