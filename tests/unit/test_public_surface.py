@@ -21,7 +21,7 @@ SURFACES = {
     """,
     "aiki_client": """
         Blocking ChildView Client CoordinatorUnavailableError EventNotFoundError InvalidArgumentError
-        NoWorkerError NotRunningError NotStalledError QueryFailedError QueryRejectedError RefusedError
+        LogLine NoWorkerError NotRunningError NotStalledError QueryFailedError QueryRejectedError RefusedError
         RevisionError Run RunCancelledError RunClosedError RunFailedError RunNotFoundError
         RunOutcomeError RunStalled RunState RunTerminatedError RunTimedOutError RunView SettingsError
         SignalView StoreError StoreFullError StoreUnavailableError StoreUnsafeError TaskNotFoundError

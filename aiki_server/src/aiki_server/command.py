@@ -250,6 +250,7 @@ def _log_to_stderr(form: Literal["text", "json"]) -> None:
     """In the form that workers log in."""
     structlog.configure(
         processors=[
+            structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             *((structlog.processors.format_exc_info,) if form == "json" else ()),

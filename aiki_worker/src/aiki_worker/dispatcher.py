@@ -25,6 +25,7 @@ from aiki_worker.held_run import HeldRun
 from aiki_worker.placement import Served
 from aiki_worker.queries import Queries
 from aiki_worker.remote_tasks import RemoteTasks
+from aiki_worker.run_logs import SEND_SECONDS, RunLogs
 from aiki_worker.runs import Runs
 from aiki_worker.settings import WorkerSettings
 from aiki_worker.tracing import Tracing
@@ -68,8 +69,10 @@ class Dispatcher:
         self._scheduled = False
         self._draining = False
         self._credits = _Credits()
+        self._logs = RunLogs(settings.run_log_level, self.identity, self._soon)
+        self._speaks_soon = False
         spans = AttemptSpans(self.tracing, self.identity)
-        self._remote = RemoteTasks(handlers.tasks, self.executors, clock, self._say, spans)
+        self._remote = RemoteTasks(handlers.tasks, self.executors, clock, self._say, spans, self._hear_logs)
         self._runs = Runs(settings.namespace, handlers.workflows, self, settings.cache_size, self._say)
         self._queries = Queries(settings.namespace, handlers.workflows, self._runs, self._say)
 
@@ -84,6 +87,7 @@ class Dispatcher:
     def connect(self, line: Line) -> None:
         """Know the way to the coordinator."""
         self._line = line
+        self._logs.open()
 
     def handler(self, task: str) -> Task[..., Any]:
         return self._handlers.tasks[task]
@@ -113,6 +117,7 @@ class Dispatcher:
             run, attempt, outcome = self._ended.popleft()
             self._runs.attempt_ended(run, attempt, outcome)
         self._remote.start_waiting()
+        self._hear_logs()
         self._runs.settle()
         self._queries.answer_waiting()
         self._give_credit()
@@ -145,6 +150,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Give up whatever is left."""
+        self._logs.close()
         self._runs.drop_all()
         self._remote.drop_all()
         await self.executors.close()
@@ -183,6 +189,22 @@ class Dispatcher:
                 self._remote.drop_all()
             case messages.Fatal():
                 self._over(message.error)
+
+    def _hear_logs(self) -> None:
+        """Give each line to its run; what does not go with something else soon goes by itself."""
+        heard = self._logs.take()
+        for said in heard:
+            if not self._remote.said(said):
+                self._runs.said(said)
+        if heard and not self._speaks_soon:
+            self._speaks_soon = True
+            self._loop.call_later(SEND_SECONDS, self._speak)
+
+    def _speak(self) -> None:
+        self._speaks_soon = False
+        self._runs.speak()
+        self._remote.speak()
+        self._soon()
 
     def _give_credit(self) -> None:
         """Say what is free; by itself only when the coordinator has used up half of what it knows of."""

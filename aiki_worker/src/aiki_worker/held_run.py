@@ -107,9 +107,12 @@ class HeldRun:
     def replay(self, history: Sequence[events.Event]) -> None:
         """Bring a fresh engine to the end of *history*."""
         self.trace.begin(history)
+        # Under the first lease, nothing has run yet but what was copied from another run.
+        copied = (number for number, event in enumerate(history, 1) if isinstance(event, events.RunReset))
+        executed = max(copied, default=0) if self.lease.epoch == 1 else None
 
         def turn() -> Sequence[events.Command]:
-            return self.engine.replay(history)
+            return self.engine.replay(history, executed=executed)
 
         commands = self._turn(turn)
         if commands is None:

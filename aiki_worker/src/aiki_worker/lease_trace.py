@@ -1,4 +1,4 @@
-"""What a run under one lease tells of itself: metrics, its trace, and the spans of the attempts that the lease began."""
+"""What a run under one lease tells of itself: metrics, logs, its trace, and spans of the attempts it began."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Protocol
 
 from opentelemetry.trace import SpanKind
 
+from aiki.v1 import common_pb2, worker_pb2
 from aiki_worker.attempt_spans import NOTHING, AttemptSpans
 from aiki_worker.clock import StoreClock
 from aiki_worker.executors import Attempt, Outcome
@@ -15,6 +16,7 @@ from aiki_worker.messages import RunGrant
 from aiki_worker.meters import measure_attempt
 from aiki_worker.metrics import RUN_DURATION, RUN_SCHEDULE_TO_START, RUN_STALLS
 from aiki_worker.run_ledger import RunLedger
+from aiki_worker.run_logs import Lines
 from aiki_worker.run_trace import STATES, RunTrace
 from aiki_worker.trace_ids import Place
 from aiki_worker.tracing import Tracing
@@ -45,10 +47,26 @@ class LeaseTrace:
         self._grant = grant
         self._run_id = grant.lease.run_id
         self._ending: events.Ending | None = None
+        self._lines = Lines()
         self._memory = memory
         self._ledger = ledger
         self._home = home
         self._spans = AttemptSpans(home.tracing, home.identity)
+
+    def said(self, line: common_pb2.LogLine) -> None:
+        """Its code, or a local attempt of its, has logged this."""
+        self._lines.add(line)
+
+    def speak(self) -> bool:
+        """Have what was logged sent soon; False when there is nothing."""
+        if self._lines:
+            self._ledger.speak()
+        return bool(self._lines)
+
+    def take_along(self, commit: worker_pb2.Commit) -> None:
+        """Put what was logged into a commit."""
+        if self._lines:
+            commit.logs.extend(self._lines.take())
 
     def begin(self, history: Sequence[events.Event]) -> None:
         """The engine is fresh, and is about to replay this."""

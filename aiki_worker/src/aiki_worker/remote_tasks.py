@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from aiki_worker.messages import Lease, Refusing, TaskAssignment, TaskReport, Ta
 from aiki_worker.meters import measure_attempt
 from aiki_worker.metrics import FENCED, TASK_SCHEDULE_TO_START
 from aiki_worker.placement import attempt_seconds
+from aiki_worker.run_logs import Lines, Said
 
 PROGRESS_SECONDS: Final = 1.0
 
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 class _Assigned:
     assignment: TaskAssignment
     attempt: Attempt | None = None
+    checkpoint: Payload | None = None
+    lines: Lines = field(default_factory=Lines)
 
 
 class RemoteTasks:
@@ -49,12 +52,14 @@ class RemoteTasks:
         clock: StoreClock,
         say: Callable[[worker_pb2.WorkerMessage], None],
         spans: AttemptSpans,
+        hear_logs: Callable[[], None],
     ) -> None:
         self._tasks = tasks
         self._executors = executors
         self._clock = clock
         self._say = say
         self._spans = spans
+        self._hear_logs = hear_logs
         self._assigned: dict[tuple[str, str], _Assigned] = {}
         self._waiting: dict[tuple[str, str], _Assigned] = {}
 
@@ -75,7 +80,7 @@ class RemoteTasks:
             self._say(wire.release_to_wire(assignment.lease))
             return
         self._drop(assignment.lease)
-        assigned = _Assigned(assignment)
+        assigned = _Assigned(assignment, checkpoint=assignment.checkpoint)
         self._assigned[assignment.lease.thing] = assigned
         self._waiting[assignment.lease.thing] = assigned
 
@@ -91,6 +96,26 @@ class RemoteTasks:
         else:
             FENCED.add(("report", answer.refusal.reason))
             self._spans.forget(answer.lease.thing)
+
+    def said(self, said: Said) -> bool:
+        """Something was logged; whether it was an attempt that is here."""
+        assigned = self._assigned.get(said.thing)
+        if assigned is None or said.engine is not None or assigned.assignment.attempt != said.line.attempt:
+            return False
+        assigned.lines.add(said.line)
+        return True
+
+    def speak(self) -> None:
+        """Send what was logged and still waits."""
+        for assigned in self._assigned.values():
+            if assigned.lines:
+                self._progress(assigned)
+
+    def _progress(self, assigned: _Assigned) -> None:
+        # A coordinator of before logs would take a missing checkpoint for an empty one.
+        message = wire.progress_to_wire(assigned.assignment.lease, assigned.checkpoint)
+        message.task_progress.logs.extend(assigned.lines.take())
+        self._say(message)
 
     def cancel(self, lease: Lease) -> None:
         """The lease is gone: stop, and report nothing."""
@@ -153,7 +178,8 @@ class RemoteTasks:
 
         def tell(checkpoint: Payload) -> None:
             if self._assigned.get(assignment.lease.thing) is assigned:
-                self._say(wire.progress_to_wire(assignment.lease, checkpoint))
+                assigned.checkpoint = checkpoint
+                self._progress(assigned)
 
         def over(attempt: Attempt, outcome: Outcome) -> None:
             self._over(assigned, attempt, outcome)
@@ -174,12 +200,16 @@ class RemoteTasks:
         lease = assigned.assignment.lease
         if self._assigned.get(lease.thing) is not assigned:
             return
+        # What it has logged last goes with its report.
+        self._hear_logs()
         del self._assigned[lease.thing]
         measure_attempt(attempt, outcome, self._spans.ended(lease.thing, outcome))
         left = attempt.context.pulse.take()
         if left is not None and not isinstance(outcome, Returned):
             self._say(wire.progress_to_wire(lease, left))
-        self._say(wire.report_to_wire(_report(lease, attempt, outcome)))
+        message = wire.report_to_wire(_report(lease, attempt, outcome))
+        message.task_report.logs.extend(assigned.lines.take())
+        self._say(message)
 
 
 def _report(lease: Lease, attempt: Attempt, outcome: Outcome) -> TaskReport:

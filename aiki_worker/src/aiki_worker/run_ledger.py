@@ -95,6 +95,7 @@ class RunLedger:
         "_phase",
         "_recorded",
         "_running",
+        "_spoken",
         "_stall",
         "_urgent",
         "_weighty",
@@ -111,6 +112,7 @@ class RunLedger:
         self._draining = 0  # the number of the draining commit under way
         self._mail_waits = False
         self._urgent = False  # something pending is to be seen by others now
+        self._spoken = False  # there is something to say beside the history
         self._weighty = False  # something pending is an outcome, worth a commit of its own
         self._stall: FailureInfo | None = None
         self._gated: deque[tuple[int, str]] = deque()  # position that must be acknowledged, address
@@ -188,6 +190,10 @@ class RunLedger:
         """Let what is pending wait for nothing, such as a timer that is to be armed."""
         self._urgent = True
 
+    def speak(self) -> None:
+        """Send a commit soon, even one without events: it has something to take along."""
+        self._spoken = self._urgent = True
+
     def gate(self, address: str, position: int) -> None:
         """A task to start once everything up to *position* is acknowledged. Positions never decrease."""
         if self._phase is Phase.OPEN:
@@ -253,12 +259,12 @@ class RunLedger:
             self._phase = Phase.OVER
             return self._cut(stall=self._stall)
         if self._phase is Phase.LEAVING:
-            return self._cut() if self._pending else []
+            return self._cut() if self._pending or self._spoken else []
         if not self._running and not self._gated:
             return self._cut(drain=True, idle=True)
         if self._mail_waits:
             return self._cut(drain=True)
-        if self._pending and self._is_due():
+        if (self._pending or self._spoken) and self._is_due():
             return self._cut()
         return []
 
@@ -300,7 +306,7 @@ class RunLedger:
         if len(pending) > COMMIT_EVENTS_MAX or self._pending_bytes > COMMIT_BYTES_MAX:
             pieces = list(_pieces(pending))
         self._pending, self._pending_bytes = [], 0
-        self._urgent = self._weighty = False
+        self._urgent = self._weighty = self._spoken = False
         commits: list[Commit] = []
         for piece in pieces:
             self._number += 1

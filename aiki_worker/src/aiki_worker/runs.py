@@ -20,6 +20,7 @@ from aiki_worker.held_run import HeldRun, Host, Memory
 from aiki_worker.messages import CommitResult, HistoryPage, Lease, Poke, Refusal, Refusing, RunGrant
 from aiki_worker.metrics import EVENTS_REPLAYED, FENCED, GRANTS
 from aiki_worker.run_ledger import Phase
+from aiki_worker.run_logs import Said
 from aiki_workflow import Workflow, events
 from aiki_workflow.engine import RunEngine, RunInfo
 
@@ -137,6 +138,18 @@ class Runs:
             run.tell_start(address, attempt)
             self._touched[run.lease.run_id] = run
 
+    def said(self, said: Said) -> None:
+        """Code of a run, or of a local attempt, has logged something; what nobody holds any more is forgotten."""
+        run = self._held.get(said.run_id)
+        if run is not None and said.engine in {None, run.engine}:
+            run.trace.said(said.line)
+
+    def speak(self) -> None:
+        """Have what was logged and still waits sent."""
+        for run_id, run in self._held.items():
+            if run.trace.speak():
+                self._touched[run_id] = run
+
     def poke(self, poke: Poke) -> None:
         """Mail waits."""
         run = self._holding(poke.lease)
@@ -183,7 +196,9 @@ class Runs:
                 self._stall(run, error)
                 commits = run.ledger.due_commits()
             for commit in commits:
-                self._say(wire.commit_to_wire(run.lease_wire, commit))
+                message = wire.commit_to_wire(run.lease_wire, commit)
+                run.trace.take_along(message.commit)
+                self._say(message)
             if run.ledger.may_hand_back:
                 self._say(wire.release_to_wire(run.lease))
                 self._drop(run.lease.run_id)

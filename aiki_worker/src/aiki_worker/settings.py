@@ -84,6 +84,11 @@ class WorkerSettings(BaseSettings):
     )
     log_format: Literal["text", "json"] = Field(default="text", description="`text` or `json`")
 
+    run_logs: Literal["off", "debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="what code logs at this level or above is kept with its run, for `aiki run logs`; `off`: nothing is",
+    )
+
     @field_validator("queues", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -108,6 +113,11 @@ class WorkerSettings(BaseSettings):
     @classmethod
     def _duration(cls, value: Duration) -> timedelta:
         return parse(value)
+
+    @property
+    def run_log_level(self) -> str | None:
+        """From which level on what code logs is kept; None keeps nothing."""
+        return None if self.run_logs == "off" else self.run_logs
 
     @property
     def run_count(self) -> int:

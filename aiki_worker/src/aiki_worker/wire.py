@@ -20,6 +20,7 @@ from aiki_client.event_wire import (
     payload_to_wire,
     write_event,
     write_failure,
+    write_payload,
 )
 from aiki_task.failures import FailureInfo
 from aiki_task.payloads import Payload
@@ -134,8 +135,10 @@ def report_to_wire(report: messages.TaskReport) -> worker_pb2.WorkerMessage:
     return worker_pb2.WorkerMessage(task_report=wire)
 
 
-def progress_to_wire(lease: Lease, checkpoint: Payload) -> worker_pb2.WorkerMessage:
-    progress = worker_pb2.TaskProgress(lease=lease_to_wire(lease), checkpoint=payload_to_wire(checkpoint))
+def progress_to_wire(lease: Lease, checkpoint: Payload | None) -> worker_pb2.WorkerMessage:
+    progress = worker_pb2.TaskProgress(lease=lease_to_wire(lease))
+    if checkpoint is not None:
+        write_payload(progress.checkpoint, checkpoint)
     return worker_pb2.WorkerMessage(task_progress=progress)
 
 

@@ -36,7 +36,7 @@ from aiki_client.errors import (
     WorkflowIdTaken,
 )
 from aiki_client.runs import Run
-from aiki_client.views import ChildView, RunState, RunView, SignalView, TaskView, TimerView
+from aiki_client.views import ChildView, LogLine, RunState, RunView, SignalView, TaskView, TimerView
 
 __all__ = [
     "Blocking",
@@ -45,6 +45,7 @@ __all__ = [
     "CoordinatorUnavailableError",
     "EventNotFoundError",
     "InvalidArgumentError",
+    "LogLine",
     "NoWorkerError",
     "NotRunningError",
     "NotStalledError",

@@ -14,6 +14,7 @@ import click
 from rich.live import Live
 from rich.markup import escape
 
+from aiki_client.cli.logs import logs
 from aiki_client.cli.options import DURATION, JSON_VALUE, POLICY, STATE, connected, with_client
 from aiki_client.cli.output import (
     console,
@@ -42,7 +43,7 @@ def run() -> None:
     """
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, logs):
     run.add_command(command)
 
 

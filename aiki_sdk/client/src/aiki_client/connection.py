@@ -147,6 +147,22 @@ class Connection:
             async for page in pages:
                 yield page
 
+    async def logs(
+        self, request: workflow_pb2.GetLogsRequest
+    ) -> AsyncGenerator[workflow_pb2.GetLogsResponse, None]:
+        """The pages of what was logged; goes on where it was when the stream breaks."""
+        wanted = workflow_pb2.GetLogsRequest()
+        wanted.CopyFrom(request)
+
+        def pass_page(page: workflow_pb2.GetLogsResponse) -> None:
+            if page.lines:
+                wanted.after_us = page.lines[-1].time_us
+
+        pages = self._resuming(lambda endpoint: endpoint.stub.GetLogs(wanted), pass_page)
+        async with aclosing(pages):
+            async for page in pages:
+                yield page
+
     async def watch(
         self, request: workflow_pb2.WatchRunRequest
     ) -> AsyncGenerator[workflow_pb2.WatchRunResponse, None]:

@@ -11,7 +11,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 from aiki.v1 import common_pb2, history_pb2, workflow_pb2
 from aiki_client.errors import RevisionError
 from aiki_client.event_wire import event_from_wire, failure_from_wire, payload_from_wire
-from aiki_client.views import ChildView, RunState, RunView, SignalView, TaskView, TimerView
+from aiki_client.views import ChildView, LogLine, RunState, RunView, SignalView, TaskView, TimerView
 from aiki_workflow import events
 
 STATES: Final[dict[common_pb2.RunState.ValueType, RunState]] = {
@@ -28,6 +28,32 @@ STATES: Final[dict[common_pb2.RunState.ValueType, RunState]] = {
     common_pb2.RUN_STATE_SCHEDULED: RunState.SCHEDULED,
 }
 WIRE_STATES: Final = {state: number for number, state in STATES.items()}
+
+
+def log_line(wire: common_pb2.LogLine) -> LogLine:
+    return LogLine(
+        time=datetime.fromtimestamp(wire.time_us / 1_000_000, UTC),
+        level=wire.level,
+        logger=wire.logger,
+        message=wire.message,
+        address=wire.address,
+        attempt=wire.attempt,
+        worker=wire.worker,
+    )
+
+
+def dropped_lines(page: workflow_pb2.GetLogsResponse) -> LogLine:
+    """A line in place of those that are gone, just before the oldest that is there."""
+    first_us = page.lines[0].time_us if page.lines else 0
+    return LogLine(
+        time=datetime.fromtimestamp(first_us / 1_000_000, UTC),
+        level="warning",
+        logger="aiki",
+        message=f"{page.dropped:,} older lines are not kept any more",
+        address="",
+        attempt=0,
+        worker="",
+    )
 
 
 def run_view(wire: workflow_pb2.Run) -> RunView:

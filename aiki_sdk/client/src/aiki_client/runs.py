@@ -30,7 +30,7 @@ from aiki_client.errors import (
 )
 from aiki_client.event_wire import failure_from_wire, payload_from_wire, payload_to_wire
 from aiki_client.tracing import calling
-from aiki_client.views import RunState, RunView
+from aiki_client.views import LogLine, RunState, RunView
 from aiki_task import durations
 from aiki_task.durations import Duration
 from aiki_task.errors import AikiError, Failure
@@ -151,6 +151,19 @@ class Run(RunControls, Generic[R]):
         async for page in self._connection.history(request):
             for event in page.events:
                 yield convert.event(event)
+
+    async def logs(self, *, follow: bool = False) -> AsyncGenerator[LogLine, None]:
+        """What code has logged in the run and its tasks, the oldest first; with *follow*, until the run is closed.
+
+        The newest 1,000 lines of a run are kept, for as long as the run is. A line that says how many older ones are
+        gone comes first.
+        """
+        request = workflow_pb2.GetLogsRequest(namespace=self.namespace, run=self._reference, follow=follow)
+        async for page in self._connection.logs(request):
+            if page.dropped:
+                yield convert.dropped_lines(page)
+            for line in page.lines:
+                yield convert.log_line(line)
 
     async def signal(self, signal: Signal[T], value: T) -> None:
         """Put a message into the run's mailbox.

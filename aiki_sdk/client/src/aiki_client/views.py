@@ -102,6 +102,24 @@ class SignalView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """What code has logged in a run.
+
+    Attributes:
+        address: the task whose attempt said it; empty for the workflow's code.
+        attempt: which attempt, from 1; 0 for the workflow's code.
+    """
+
+    time: datetime
+    level: str
+    logger: str
+    message: str
+    address: str
+    attempt: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunView:
     """One run. In listings all from `output` to `waiting_for`, `tasks` and what follows are left out.
 

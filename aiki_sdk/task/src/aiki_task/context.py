@@ -138,6 +138,11 @@ def enter(context: TaskContext) -> None:
     _current.set(context)
 
 
+def entered() -> TaskContext | None:
+    """The attempt this code is part of, if it is part of one; for workers."""
+    return _current.get(None)
+
+
 def _codec(hint: Any) -> ValueCodec:
     try:
         return _cached_codec(hint)

@@ -105,8 +105,12 @@ class RunEngine:
         child = self._recorded.known(events.ChildScheduled, address)
         return child.workflow_id if isinstance(child, events.ChildScheduled) else ""
 
-    def replay(self, history: Sequence[events.Event]) -> list[events.Command]:
+    def replay(self, history: Sequence[events.Event], *, executed: int | None = None) -> list[events.Command]:
         """Feed a recorded history; returns the commands that the code issues and it does not hold.
+
+        Args:
+            history: from its beginning.
+            executed: how many events of it code has run for before, if that is known to be fewer than seems.
 
         Raises:
             DivergedError: code and history disagree.
@@ -117,6 +121,7 @@ class RunEngine:
                 self._recorded.learn(event)
         inputs_left = sum(isinstance(event, events.INPUTS) for event in history)
         commands_left = sum(isinstance(event, events.COMMANDS) for event in history)
+        run_before = len(history) if executed is None else executed
         index = 0
         while index < len(history):
             event = history[index]
@@ -124,7 +129,7 @@ class RunEngine:
             if isinstance(event, events.INPUTS):
                 inputs_left -= 1
                 # What follows a recorded command was run, and logged, before.
-                self.loop.replaying = inputs_left > 0 or commands_left > 0
+                self.loop.replaying = (inputs_left > 0 or commands_left > 0) and index <= run_before
                 self._in_last_turn = inputs_left == 0
                 self._ahead = (history, index)
                 self._run_turn(event)

@@ -11,6 +11,7 @@ from aiki_server.core import ids
 from aiki_server.core.runs import Completed, Deferred, Fenced, LeaseToken, Retrying
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.outcomes import Outcomes
+from aiki_server.rpc.run_logs import keep_logs
 from aiki_server.rpc.session import Session, lease_from_wire
 from aiki_server.rpc.status import status
 from aiki_server.telemetry.metrics import FENCED
@@ -27,6 +28,7 @@ class Reports:
     def take(self, session: Session, report: worker_pb2.TaskReport) -> None:
         """Record an outcome, or have the task tried again."""
         token = lease_from_wire(report.lease)
+        keep_logs(self._stores, token, report.logs)
         assigned = session.assigned.pop((token.run_id, token.address), None)
         session.holdings.ended(token)
         if assigned is not None:

@@ -29,6 +29,7 @@ from aiki_server.rpc.effects import effects_of
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import PAYLOAD_BYTES_MAX
 from aiki_server.rpc.reports import Reports
+from aiki_server.rpc.run_logs import keep_logs
 from aiki_server.rpc.session import Session as WorkerSession, lease_from_wire
 from aiki_server.rpc.status import refuse, refuse_store, status
 from aiki_server.rpc.tallies import tally_commit
@@ -237,8 +238,12 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     def _progress(self, session: WorkerSession, progress: worker_pb2.TaskProgress) -> None:
         if len(progress.checkpoint.data) > PAYLOAD_BYTES_MAX:
             raise ValueError(f"a checkpoint takes {PAYLOAD_BYTES_MAX:,} bytes at most")
+        token = lease_from_wire(progress.lease)
+        keep_logs(self._stores, token, progress.logs)
+        if not progress.HasField("checkpoint"):
+            return
         kept = self._stores.tasks.progress(
-            token=lease_from_wire(progress.lease),
+            token=token,
             incarnation=session.incarnation,
             checkpoint=progress.checkpoint.SerializeToString(),
         )
@@ -293,6 +298,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
 
     def _send_commit(self, session: WorkerSession, sent: _Sent) -> None:
         commit = sent.commit
+        keep_logs(self._stores, sent.token, commit.logs)
         future = self._stores.runs.commit(
             token=sent.token,
             incarnation=session.incarnation,

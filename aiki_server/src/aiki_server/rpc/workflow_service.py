@@ -18,6 +18,7 @@ from aiki_server.rpc.effects import CLOSING
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import STATES, Context, find, invalid, newest, set_within
 from aiki_server.rpc.resets import Resets
+from aiki_server.rpc.run_logs import RunLogs
 from aiki_server.rpc.starts import Starts
 from aiki_server.rpc.status import answering, refuse, refuse_store
 from aiki_server.rpc.updates import Updates
@@ -42,6 +43,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         self._updates = Updates(hub, self._starts)
         self._resets = Resets(hub)
         self._completions = Completions(hub)
+        self._logs = RunLogs(hub)
 
     @answering
     async def StartRun(
@@ -118,6 +120,13 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
                 yield page
         except StoreError as error:
             await refuse_store(context, error)
+
+    async def GetLogs(
+        self, request: workflow_pb2.GetLogsRequest, context: Context
+    ) -> AsyncIterator[workflow_pb2.GetLogsResponse]:
+        """What code logged in a run, in pages."""
+        async for page in self._logs.pages(request, context):
+            yield page
 
     async def _pages(
         self, run_id: str, request: workflow_pb2.GetHistoryRequest, context: Context

@@ -23,6 +23,7 @@ from aiki_server.store.errors import StoreError, StoreUnavailableError, StoreUns
 from aiki_server.store.flusher import Flusher
 from aiki_server.store.guard import Guard
 from aiki_server.store.listing import ListingStore
+from aiki_server.store.logs import LogStore
 from aiki_server.store.observed import ObservationStore
 from aiki_server.store.pictures import PictureStore
 from aiki_server.store.queues import QueueStore, StreamReader
@@ -89,6 +90,7 @@ class Stores:
     deadlines: DeadlineStore
     observed: ObservationStore
     pictures: PictureStore
+    logs: LogStore
     clock: Clock
     health: StoreHealth
     flusher: Flusher
@@ -139,6 +141,7 @@ def _stores(flusher: Flusher, clock: Clock, health: StoreHealth, partitions: int
         deadlines=DeadlineStore(flusher, clock),
         observed=ObservationStore(flusher),
         pictures=PictureStore(flusher, partitions),
+        logs=LogStore(flusher),
         clock=clock,
         health=health,
         flusher=flusher,

@@ -64,6 +64,11 @@ def state(run_id: str) -> str:
     return f"{tag_of(run_id)}state:{run_id}"
 
 
+def logs(run_id: str) -> str:
+    """What code logged in the run."""
+    return f"{tag_of(run_id)}logs:{run_id}"
+
+
 def outbox(partition: int) -> str:
     return f"{tag(partition)}outbox"
 

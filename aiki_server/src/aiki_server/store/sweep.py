@@ -138,6 +138,7 @@ class SweepStore:
                 f"{prefix}state:{run_id}",
                 keys.workflow(prefix, namespace, workflow_id),
                 keys.seen(prefix, namespace, workflow_id),
+                f"{prefix}logs:{run_id}",
                 *(keys.index(prefix, namespace, state) for state in LISTED_CLOSED_STATES),
             ),
             (run_id, closed_before_ms),

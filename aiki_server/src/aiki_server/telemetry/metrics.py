@@ -86,6 +86,8 @@ STORE_PROBLEMS: Final = _gauge(
     "aiki.store.problems", "What the guard finds wrong with the store: 0 when it is safe and reachable."
 )
 
+LOG_LINES: Final = _counter("aiki.log_lines", "Lines that code logged in runs and that came to be kept.")
+
 PARTITIONS: Final = _gauge("aiki.partitions", "Partitions that this coordinator sweeps.")
 LOOP_LAG: Final = _gauge(
     "aiki.loop.lag", "The longest that the coordinator's loop was late in the last ten seconds.", unit="s"

@@ -317,3 +317,49 @@ class Lease(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+@_typing.final
+class LogLine(_message.Message):
+    """What code logged in a run, or in an attempt of one of its tasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_US_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    LOGGER_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    time_us: _builtins.int
+    """When, microseconds since the Unix epoch; no two lines of a worker have the same."""
+    level: _builtins.str
+    """"debug", "info", "warning", "error" or "critical"."""
+    logger: _builtins.str
+    """The logger's name."""
+    message: _builtins.str
+    """What was said, with the traceback if there was one; at most 2,000 characters."""
+    address: _builtins.str
+    """The task whose attempt said it; empty for the workflow's code."""
+    attempt: _builtins.int
+    """Which attempt, from 1; 0 for the workflow's code."""
+    worker: _builtins.str
+    """Who ran it."""
+    def __init__(
+        self,
+        *,
+        time_us: _builtins.int = ...,
+        level: _builtins.str = ...,
+        logger: _builtins.str = ...,
+        message: _builtins.str = ...,
+        address: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        worker: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt", b"attempt", "level", b"level", "logger", b"logger", "message", b"message", "time_us", b"time_us", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogLine: _TypeAlias = LogLine  # noqa: Y015

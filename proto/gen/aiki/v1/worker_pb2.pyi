@@ -635,6 +635,7 @@ class Commit(_message.Message):
     DRAIN_FIELD_NUMBER: _builtins.int
     IDLE_FIELD_NUMBER: _builtins.int
     STALL_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """1, 2, 3 … within the lease."""
     drain: _builtins.bool
@@ -657,6 +658,10 @@ class Commit(_message.Message):
     def stall(self) -> _common_pb2.Failure:
         """Park the run with this failure and release it."""
 
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.LogLine]:
+        """What code logged since the last such message, to be kept with the run; at most 200 lines."""
+
     def __init__(
         self,
         *,
@@ -667,10 +672,11 @@ class Commit(_message.Message):
         drain: _builtins.bool = ...,
         idle: _builtins.bool = ...,
         stall: _common_pb2.Failure | None = ...,
+        logs: _abc.Iterable[_common_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "stall", b"stall"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispatches", b"dispatches", "drain", b"drain", "events", b"events", "idle", b"idle", "lease", b"lease", "number", b"number", "stall", b"stall"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dispatches", b"dispatches", "drain", b"drain", "events", b"events", "idle", b"idle", "lease", b"lease", "logs", b"logs", "number", b"number", "stall", b"stall"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -891,6 +897,7 @@ class TaskReport(_message.Message):
     DURATION_MS_FIELD_NUMBER: _builtins.int
     DEFERRED_FIELD_NUMBER: _builtins.int
     RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     final: _builtins.bool
     """The failure is final, whatever the retry policy says."""
     duration_ms: _builtins.int
@@ -913,6 +920,10 @@ class TaskReport(_message.Message):
     def retry_after(self) -> _duration_pb2.Duration:
         """The next attempt waits this long instead of what the retry policy says."""
 
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.LogLine]:
+        """What code logged since the last such message, to be kept with the run; at most 200 lines."""
+
     def __init__(
         self,
         *,
@@ -923,10 +934,11 @@ class TaskReport(_message.Message):
         duration_ms: _builtins.int = ...,
         deferred: _builtins.bool = ...,
         retry_after: _duration_pb2.Duration | None = ...,
+        logs: _abc.Iterable[_common_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "lease", b"lease", "outcome", b"outcome", "output", b"output", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "duration_ms", b"duration_ms", "failure", b"failure", "final", b"final", "lease", b"lease", "outcome", b"outcome", "output", b"output", "retry_after", b"retry_after"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deferred", b"deferred", "duration_ms", b"duration_ms", "failure", b"failure", "final", b"final", "lease", b"lease", "logs", b"logs", "outcome", b"outcome", "output", b"output", "retry_after", b"retry_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["output", "failure"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
@@ -1043,6 +1055,7 @@ class TaskProgress(_message.Message):
 
     LEASE_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    LOGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def lease(self) -> _common_pb2.Lease:
         """The task's lease."""
@@ -1051,15 +1064,20 @@ class TaskProgress(_message.Message):
     def checkpoint(self) -> _common_pb2.Payload:
         """What the next attempt may read; absent when there is nothing to keep."""
 
+    @_builtins.property
+    def logs(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.LogLine]:
+        """What code logged since the last such message, to be kept with the run; at most 200 lines."""
+
     def __init__(
         self,
         *,
         lease: _common_pb2.Lease | None = ...,
         checkpoint: _common_pb2.Payload | None = ...,
+        logs: _abc.Iterable[_common_pb2.LogLine] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "lease", b"lease"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "lease", b"lease", "logs", b"logs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,6 +61,11 @@ class WorkflowServiceStub(object):
                 request_serializer=aiki_dot_v1_dot_workflow__pb2.GetHistoryRequest.SerializeToString,
                 response_deserializer=aiki_dot_v1_dot_workflow__pb2.GetHistoryResponse.FromString,
                 _registered_method=True)
+        self.GetLogs = channel.unary_stream(
+                '/aiki.v1.WorkflowService/GetLogs',
+                request_serializer=aiki_dot_v1_dot_workflow__pb2.GetLogsRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_workflow__pb2.GetLogsResponse.FromString,
+                _registered_method=True)
         self.SignalRun = channel.unary_unary(
                 '/aiki.v1.WorkflowService/SignalRun',
                 request_serializer=aiki_dot_v1_dot_workflow__pb2.SignalRunRequest.SerializeToString,
@@ -158,6 +163,13 @@ class WorkflowServiceServicer(object):
 
     def GetHistory(self, request, context):
         """A run's history, in pages; can follow until the run is closed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLogs(self, request, context):
+        """What code logged in a run and its tasks, in pages; can follow until the run is closed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -274,6 +286,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.GetHistory,
                     request_deserializer=aiki_dot_v1_dot_workflow__pb2.GetHistoryRequest.FromString,
                     response_serializer=aiki_dot_v1_dot_workflow__pb2.GetHistoryResponse.SerializeToString,
+            ),
+            'GetLogs': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetLogs,
+                    request_deserializer=aiki_dot_v1_dot_workflow__pb2.GetLogsRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_workflow__pb2.GetLogsResponse.SerializeToString,
             ),
             'SignalRun': grpc.unary_unary_rpc_method_handler(
                     servicer.SignalRun,
@@ -473,6 +490,33 @@ class WorkflowService(object):
             '/aiki.v1.WorkflowService/GetHistory',
             aiki_dot_v1_dot_workflow__pb2.GetHistoryRequest.SerializeToString,
             aiki_dot_v1_dot_workflow__pb2.GetHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLogs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/aiki.v1.WorkflowService/GetLogs',
+            aiki_dot_v1_dot_workflow__pb2.GetLogsRequest.SerializeToString,
+            aiki_dot_v1_dot_workflow__pb2.GetLogsResponse.FromString,
             options,
             channel_credentials,
             insecure,

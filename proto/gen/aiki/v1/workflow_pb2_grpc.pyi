@@ -45,6 +45,8 @@ class WorkflowServiceStub:
     """Runs, newest first."""
     GetHistory: _grpc.UnaryStreamMultiCallable[_workflow_pb2.GetHistoryRequest, _workflow_pb2.GetHistoryResponse]
     """A run's history, in pages; can follow until the run is closed."""
+    GetLogs: _grpc.UnaryStreamMultiCallable[_workflow_pb2.GetLogsRequest, _workflow_pb2.GetLogsResponse]
+    """What code logged in a run and its tasks, in pages; can follow until the run is closed."""
     SignalRun: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.SignalRunRequest, _workflow_pb2.SignalRunResponse]
     """Send a message to a run."""
     ResumeRun: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.ResumeRunRequest, _workflow_pb2.ResumeRunResponse]
@@ -87,6 +89,8 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     """Runs, newest first."""
     GetHistory: _aio.UnaryStreamMultiCallable[_workflow_pb2.GetHistoryRequest, _workflow_pb2.GetHistoryResponse]  # type: ignore[assignment]
     """A run's history, in pages; can follow until the run is closed."""
+    GetLogs: _aio.UnaryStreamMultiCallable[_workflow_pb2.GetLogsRequest, _workflow_pb2.GetLogsResponse]  # type: ignore[assignment]
+    """What code logged in a run and its tasks, in pages; can follow until the run is closed."""
     SignalRun: _aio.UnaryUnaryMultiCallable[_workflow_pb2.SignalRunRequest, _workflow_pb2.SignalRunResponse]  # type: ignore[assignment]
     """Send a message to a run."""
     ResumeRun: _aio.UnaryUnaryMultiCallable[_workflow_pb2.ResumeRunRequest, _workflow_pb2.ResumeRunResponse]  # type: ignore[assignment]
@@ -156,6 +160,14 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_workflow_pb2.GetHistoryResponse], _abc.AsyncIterator[_workflow_pb2.GetHistoryResponse]]:
         """A run's history, in pages; can follow until the run is closed."""
+
+    @_abc_1.abstractmethod
+    def GetLogs(
+        self,
+        request: _workflow_pb2.GetLogsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_workflow_pb2.GetLogsResponse], _abc.AsyncIterator[_workflow_pb2.GetLogsResponse]]:
+        """What code logged in a run and its tasks, in pages; can follow until the run is closed."""
 
     @_abc_1.abstractmethod
     def SignalRun(
