@@ -17,7 +17,7 @@ SURFACES = {
         IdPolicy Node NodeState NonDeterministicCallError NotDurableError Query Results RemoteRun
         ReplayFilter Saga Signal SignalFailed TaskCancelledError Update UpdateRejected Workflow
         WorkflowBugError WorkflowOptions main map now patched publish query random remote_run run_info
-        should_continue signal sleep untrapped update uuid4 workflow
+        should_continue signal sleep untrapped update updates_answered uuid4 workflow
     """,
     "aiki_client": """
         Blocking ChildView Client CoordinatorUnavailableError EventNotFoundError InvalidArgumentError
@@ -33,7 +33,7 @@ SURFACES = {
         Retry RetryAfter Run RunFailedError RunStalled RunState Saga Signal Task TaskCancelledError
         TaskContext TaskFailed Tls Update UpdateRejected Workflow WorkflowIdTaken complete_later
         current_task errors heartbeat main map now patched publish query random remote_run run run_info
-        should_continue signal sleep task untrapped update uuid4 workflow
+        should_continue signal sleep task untrapped update updates_answered uuid4 workflow
     """,
 }
 LIGHT = "import sys, aiki_sdk; print(sorted({'grpc', 'pydantic', 'rich', 'google'} & sys.modules.keys()))"

@@ -47,6 +47,7 @@ from aiki_workflow import (
     sleep,
     untrapped,
     update,
+    updates_answered,
     uuid4,
     workflow,
 )
@@ -105,6 +106,7 @@ __all__ = [
     "task",
     "untrapped",
     "update",
+    "updates_answered",
     "uuid4",
     "workflow",
 ]

@@ -28,7 +28,9 @@ def _event(kind: str) -> history_pb2.Event:
     message.SetInParent()
     for field in message.DESCRIPTOR.fields:
         if field.is_repeated:
-            getattr(message, field.name).add(name="s", value=common_pb2.Payload(data=b"1", encoding="json"))
+            one = getattr(message, field.name).add(name="s")
+            payload = one.value if isinstance(one, history_pb2.SignalReceived) else one.input
+            payload.data, payload.encoding = b"1", "json"
         elif field.enum_type is not None:
             setattr(message, field.name, common_pb2.PARENT_CLOSE_POLICY_LEAVE)
         elif field.message_type is None:

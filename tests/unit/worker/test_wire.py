@@ -44,6 +44,17 @@ BY_TYPE: dict[str, st.SearchStrategy[object]] = {
     "tuple[SignalReceived, ...]": st.lists(
         st.builds(events.SignalReceived, at=st.just(0), name=texts, value=payloads), max_size=3
     ).map(tuple),
+    "tuple[UpdateReceived, ...]": st.lists(
+        st.builds(
+            events.UpdateReceived,
+            at=st.just(0),
+            update_id=texts,
+            name=texts,
+            input=payloads,
+            traceparent=texts,
+        ),
+        max_size=3,
+    ).map(tuple),
 }
 
 

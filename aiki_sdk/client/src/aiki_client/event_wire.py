@@ -182,6 +182,13 @@ def _write_signals(message: Any, name: str, value: tuple[events.SignalReceived, 
         write_payload(wire.value, signal.value)
 
 
+def _write_updates(message: Any, name: str, value: tuple[events.UpdateReceived, ...]) -> None:
+    for update in value:
+        wire = getattr(message, name).add()
+        wire.update_id, wire.name, wire.traceparent = update.update_id, update.name, update.traceparent
+        write_payload(wire.input, update.input)
+
+
 def _read_payload(message: Any, name: str) -> Payload:
     return payload_from_wire(getattr(message, name))
 
@@ -201,6 +208,14 @@ def _read_signals(message: Any, name: str) -> tuple[events.SignalReceived, ...]:
     )
 
 
+def _read_updates(message: Any, name: str) -> tuple[events.UpdateReceived, ...]:
+    """As for signals."""
+    return tuple(
+        events.UpdateReceived(0, wire.update_id, wire.name, payload_from_wire(wire.input), wire.traceparent)
+        for wire in getattr(message, name)
+    )
+
+
 def _if_there(read: Callable[[Any, str], Any], message: Any, name: str) -> Any:
     return read(message, name) if message.HasField(name) else None
 
@@ -216,6 +231,7 @@ _CONVERSIONS: Final[dict[str, tuple[Callable[[Any, str, Any], None], Callable[[A
     "FailureInfo | None": (_write_failure_field, partial(_if_there, _read_failure)),
     "ClosePolicy": (_write_policy, _read_policy),
     "tuple[SignalReceived, ...]": (_write_signals, _read_signals),
+    "tuple[UpdateReceived, ...]": (_write_updates, _read_updates),
 }
 
 

@@ -1,6 +1,16 @@
 """Define workflows; the engine that replays them."""
 
-from aiki_workflow.api import now, patched, publish, random, run_info, should_continue, sleep, uuid4
+from aiki_workflow.api import (
+    now,
+    patched,
+    publish,
+    random,
+    run_info,
+    should_continue,
+    sleep,
+    updates_answered,
+    uuid4,
+)
 from aiki_workflow.definition import ChildRun, IdPolicy, Workflow, WorkflowOptions, workflow
 from aiki_workflow.errors import (
     ChildFailed,
@@ -62,6 +72,7 @@ __all__ = [
     "sleep",
     "untrapped",
     "update",
+    "updates_answered",
     "uuid4",
     "workflow",
 ]

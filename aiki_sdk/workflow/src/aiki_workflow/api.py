@@ -91,6 +91,14 @@ def publish(key: str, value: object) -> None:
     engine.issue(events.StatePublished(engine.loop.now_ms, address, key, payload))
 
 
+async def updates_answered() -> None:
+    """Wait until every update that is under way has been answered, such as before the run ends or continues.
+
+    What is under way when the run ends is answered by `RunClosedError`.
+    """
+    await current_engine("updates_answered()").requests.all_answered()
+
+
 def should_continue() -> bool:
     """Whether the history is long, so that this is a good time for `continue_as_new`."""
     return current_engine("should_continue()").history_length >= LONG_HISTORY_EVENTS

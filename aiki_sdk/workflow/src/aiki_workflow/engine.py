@@ -148,6 +148,11 @@ class RunEngine:
         ahead = (event for event in recorded[first:] if isinstance(event, events.SignalReceived))
         return (*self.inbox.unread(), *ahead)
 
+    def unread_updates(self) -> tuple[events.UpdateReceived, ...]:
+        """Likewise, of updates: what is recorded and was not fed yet."""
+        recorded, first = self._ahead
+        return tuple(event for event in recorded[first:] if isinstance(event, events.UpdateReceived))
+
     def feed(self, event: events.Input, ahead: Sequence[events.Event] = ()) -> list[events.Command]:
         """Feed one live input; returns the commands of this turn, in order.
 
@@ -185,7 +190,8 @@ class RunEngine:
             self._commands.append(command)
 
     def end(self, ending: events.Ending) -> None:
-        """Issue the last command."""
+        """Issue the last command, after answers to the updates that are under way."""
+        self.requests.close()
         self.issue(ending)
         self._closed = True
 

@@ -325,6 +325,7 @@ class RunContinued:
     failure: FailureInfo | None = None
     attempt: int = 1
     timeout_ms: int = 0
+    updates: tuple[UpdateReceived, ...] = ()
 
 
 @record

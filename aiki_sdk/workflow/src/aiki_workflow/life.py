@@ -161,6 +161,7 @@ class Life:
             workflow.version,
             signals=self._engine.unread_signals(),
             timeout_ms=started.timeout_ms if timeout is None else to_ms(timeout),
+            updates=self._engine.unread_updates(),
         )
 
     def _retried(self, error: BaseException) -> events.RunContinued | None:
@@ -177,6 +178,7 @@ class Life:
             failure=from_exception(error, attempts=started.attempt),
             attempt=started.attempt + 1,
             timeout_ms=started.timeout_ms,
+            updates=self._engine.unread_updates(),
         )
 
     def _hooks_for(self, ending: events.Ending) -> list[tuple[str, Any]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiki_task.errors import PayloadError
 from aiki_task.failures import FailureInfo, from_exception
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from aiki_workflow.engine import RunEngine
     from aiki_workflow.loop import RunTask
     from aiki_workflow.messages import QueryMethod, UpdateMethod
+
+CLOSED: Final = "RunClosed"
+"""The type of failure by which an update is answered when its run ends first."""
 
 
 class Requests:
@@ -31,6 +35,7 @@ class Requests:
         self._queries = queries
         self._updates = updates
         self._bug: BaseException | None = None
+        self._open: dict[str, RunTask[Any]] = {}  # in the order in which they came
 
     def query(self, name: str, payload: Payload) -> Payload:
         """The answer to a query.
@@ -72,7 +77,22 @@ class Requests:
             return
         handler = _called(method, self._instance(), args, kwargs)
         task = self._engine.loop.create_task(handler, name=f"update {event.name}")
+        self._open[event.update_id] = task
         task.add_done_callback(partial(self._done, event.update_id, method))
+
+    async def all_answered(self) -> None:
+        """Wait until no update is under way, but for one that waits for this."""
+        me = asyncio.current_task()
+        while others := [task for task in self._open.values() if task is not me]:
+            await asyncio.wait(others)
+
+    def close(self) -> None:
+        """The run ends: what is under way is answered so."""
+        for update_id in list(self._open):
+            closed = FailureInfo(
+                kind="cancelled", type=CLOSED, message="the run ended before it was answered"
+            )
+            self._complete(update_id, failure=closed)
 
     def raise_bug(self) -> None:
         """After a turn: an update's code raised what is no declared failure.
@@ -141,6 +161,7 @@ class Requests:
     def _complete(
         self, update_id: str, *, output: Payload | None = None, failure: FailureInfo | None = None
     ) -> None:
+        self._open.pop(update_id, None)
         self._engine.issue(events.UpdateCompleted(self._engine.loop.now_ms, update_id, output, failure))
 
 

@@ -36,11 +36,12 @@ def next_run_of(
     started.chain_index = first.chain_index + 1
     started.attempt = max(continued.attempt, 1)
     signals = [history_pb2.Event(time_ms=now_ms, signal_received=signal) for signal in continued.signals]
+    updates = [history_pb2.Event(time_ms=now_ms, update_received=update) for update in continued.updates]
     return NextRun(
         run_id=next_id,
         workflow_id=first.workflow_id,
         version=continued.version,
         begins_ms=begins_ms,
         deadline_ms=deadline_ms(event.time_ms, started.timeout_ms, started.deadline_ms),
-        mail=[entry.SerializeToString() for entry in (event, *signals)],
+        mail=[entry.SerializeToString() for entry in (event, *signals, *updates)],
     )

@@ -19,6 +19,9 @@ from aiki_server.rpc.status import refuse
 
 WAIT_SECONDS_MAX: Final = 60.0
 LOOK_AGAIN_SECONDS: Final = 3.0
+CHAIN_RUNS_MAX: Final = 1000
+CLOSED: Final = "RunClosed"
+"""The type of failure by which a run that ends answers what it has not done."""
 
 
 class Updates:
@@ -67,9 +70,22 @@ class Updates:
                 if not record.length:
                     return workflow_pb2.UpdateRunResponse(run_id=record.run_id)
                 await self._validate(record, request, context)
-            await self._deliver(record, request, context)
-            answer = await self._wait(record.run_id, request.update_id, give_up_at, context)
-        return _answered(record.run_id, answer)
+            if await self._deliver(record, request, context):
+                answer = await self._answered_before(record, request.update_id)
+            answer = answer or await self._wait(record, request.update_id, give_up_at, context)
+        return await _answered(record, answer, context)
+
+    async def _answered_before(self, record: RunRecord, update_id: str) -> bytes:
+        """The answer that an earlier run of the chain gave to an update that is repeated; empty: none has."""
+        for _ in range(CHAIN_RUNS_MAX):
+            answer = await self._stores.control.answer(run_id=record.run_id, update_id=update_id)
+            if answer or not record.previous:
+                return answer
+            before = await self._stores.runs.get(namespace=record.namespace, run_id=record.previous)
+            if before is None:
+                break
+            record = before
+        return b""
 
     async def _begun(self, record: RunRecord, give_up_at: float) -> RunRecord:
         """The run, once its code has begun: before, there is nothing that could accept an update."""
@@ -108,7 +124,8 @@ class Updates:
 
     async def _deliver(
         self, record: RunRecord, request: workflow_pb2.UpdateRunRequest, context: Context
-    ) -> None:
+    ) -> bool:
+        """Put it into the mailbox; whether it was delivered before."""
         event = history_pb2.Event(time_ms=self._stores.clock.now_ms())
         received = event.update_received
         received.update_id, received.name = request.update_id, request.name
@@ -122,27 +139,42 @@ class Updates:
             answer_field=f"u:{request.update_id}",
         )
         match outcome:
+            case RunClosed():
+                return await closed(context, outcome.run_id, outcome.state, "updates")
+            case NotFound():
+                return await not_found(record.namespace, request.run, context)
             case Delivered():
                 self._hub.attend(outcome.attention)
-            case RunClosed():
-                await closed(context, outcome.run_id, outcome.state, "updates")
-            case NotFound():
-                await not_found(record.namespace, request.run, context)
+                return outcome.repeat
 
-    async def _wait(self, run_id: str, update_id: str, give_up_at: float, context: Context) -> bytes:
-        """The answer; empty when the time is up or this coordinator goes."""
+    async def _wait(self, record: RunRecord, update_id: str, give_up_at: float, context: Context) -> bytes:
+        """The answer; empty when the time is up or this coordinator goes. What a run leaves open, the next answers."""
+        while True:
+            state, answer = await self._wait_for_one(record.run_id, update_id, give_up_at)
+            if answer or state is None:
+                return answer
+            ended = await self._stores.runs.get(namespace=record.namespace, run_id=record.run_id)
+            following = ended and await self._stores.runs.get(namespace=record.namespace, run_id=ended.next)
+            if following is None:
+                await closed(context, record.run_id, state, "updates")
+            record = following
+
+    async def _wait_for_one(
+        self, run_id: str, update_id: str, give_up_at: float
+    ) -> tuple[RunState | None, bytes]:
+        """The answer of one run, or how it closed without one; neither when the time is up."""
         with self._hub.waiters.ending(run_id) as changed:
             while True:
                 changed.clear()
                 state = await self._stores.runs.watch(run_id=run_id, coordinator_id=self._hub.coordinator_id)
                 answer = await self._stores.control.answer(run_id=run_id, update_id=update_id)
                 if answer:
-                    return answer
+                    return None, answer
                 if not isinstance(state, NotFound) and state.is_closed:
-                    await closed(context, run_id, state, "updates")
+                    return state, b""
                 left = give_up_at - time.monotonic()
                 if left <= 0 or isinstance(state, NotFound) or self._hub.draining.is_set():
-                    return b""
+                    return None, b""
                 await set_within(changed, min(left, LOOK_AGAIN_SECONDS))
 
 
@@ -153,10 +185,13 @@ async def _refuse_query(context: Context, failure: common_pb2.Failure) -> None:
     await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "QUERY_FAILED", message)
 
 
-def _answered(run_id: str, answer: bytes) -> workflow_pb2.UpdateRunResponse:
-    response = workflow_pb2.UpdateRunResponse(run_id=run_id, completed=bool(answer))
+async def _answered(record: RunRecord, answer: bytes, context: Context) -> workflow_pb2.UpdateRunResponse:
+    response = workflow_pb2.UpdateRunResponse(run_id=record.run_id, completed=bool(answer))
     if answer:
         done = history_pb2.UpdateCompleted.FromString(answer)
+        if done.failure.type == CLOSED and done.failure.kind == common_pb2.FAILURE_KIND_CANCELLED:
+            message = f"run {record.run_id} took the update, and ended before it had answered it"
+            await refuse(context, grpc.StatusCode.FAILED_PRECONDITION, "RUN_CLOSED", message)
         if done.HasField("failure"):
             response.failure.CopyFrom(done.failure)
         else:

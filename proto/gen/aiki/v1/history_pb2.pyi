@@ -1413,6 +1413,7 @@ class RunContinued(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     TIMEOUT_MS_FIELD_NUMBER: _builtins.int
+    UPDATES_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """The workflow's version from there on."""
     delay_ms: _builtins.int
@@ -1433,6 +1434,10 @@ class RunContinued(_message.Message):
     def failure(self) -> _common_pb2.Failure:
         """Why this one failed, when the next one tries again."""
 
+    @_builtins.property
+    def updates(self) -> _containers.RepeatedCompositeFieldContainer[Global___UpdateReceived]:
+        """Updates that were recorded and not begun: the next run answers them."""
+
     def __init__(
         self,
         *,
@@ -1443,10 +1448,11 @@ class RunContinued(_message.Message):
         failure: _common_pb2.Failure | None = ...,
         attempt: _builtins.int = ...,
         timeout_ms: _builtins.int = ...,
+        updates: _abc.Iterable[Global___UpdateReceived] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "delay_ms", b"delay_ms", "failure", b"failure", "input", b"input", "signals", b"signals", "timeout_ms", b"timeout_ms", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "delay_ms", b"delay_ms", "failure", b"failure", "input", b"input", "signals", b"signals", "timeout_ms", b"timeout_ms", "updates", b"updates", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
