@@ -1,11 +1,11 @@
 """What type checkers must see of tasks; read by mypy and pyright, and run to show that it imports."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, assert_type
 
-from aiki_task import Retry, Task, task
+from aiki_task import Lifespan, Retry, Task, lifespan, task
 
 
 @dataclass
@@ -32,6 +32,34 @@ def resize(image: bytes) -> bytes:
     return image
 
 
+@task(executor="process")
+def render(frame: int) -> bytes:
+    return b""
+
+
+@lifespan
+async def pool() -> AsyncIterator[Receipt]:
+    yield Receipt(1)
+
+
+@lifespan
+async def other_pool() -> AsyncGenerator[Receipt, None]:
+    yield Receipt(1)
+
+
+async def resources() -> None:
+    """A resource has the type that its lifespan yields."""
+    assert_type(pool, Lifespan[Receipt])
+    assert_type(pool.get(), Receipt)
+    assert_type(other_pool.get(), Receipt)
+    with pool.supplied(Receipt(2)) as given:
+        assert_type(given, Receipt)
+    async with pool.opened() as opened:
+        assert_type(opened, Receipt)
+    pool.supplied("text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    task(executor="gpu")  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
 async def calls() -> None:
     """Parameters and results are kept, for sync and async functions alike."""
     assert_type(await charge("o-1", 2), Receipt)
@@ -39,6 +67,7 @@ async def calls() -> None:
     assert_type(await refund(Receipt(1), reason="late"), None)
     assert_type(await count(["a"]), int)
     assert_type(await resize(b""), bytes)
+    assert_type(await render(3), bytes)
 
 
 async def wrong_calls() -> None:

@@ -10,7 +10,8 @@ SURFACES = {
     "aiki_task": """
         AikiError DefinitionError DurationError Failure NotInRunError PayloadError PayloadTooLargeError
         PayloadTypeError Retry RetryAfter Task TaskContext TaskFailed TaskOptions TaskTimeoutError
-        UnsupportedTypeError AttemptCancelled complete_later current_task heartbeat task
+        UnsupportedTypeError AttemptCancelled Lifespan ProcessDied ResourceMissingError complete_later
+        current_task heartbeat lifespan task
     """,
     "aiki_workflow": """
         ChildFailed ChildRun CompensationFailed DivergedError Graph GraphError GraphFailed HookInfo
@@ -29,10 +30,10 @@ SURFACES = {
         WaitTimeoutError WorkflowIdTaken
     """,
     "aiki_sdk": """
-        AikiError Blocking ChildFailed ChildRun Client Failure Graph GraphFailed HookInfo IdPolicy Query
-        Retry RetryAfter Run RunFailedError RunStalled RunState Saga Signal Task TaskCancelledError
+        AikiError Blocking ChildFailed ChildRun Client Failure Graph GraphFailed HookInfo IdPolicy Lifespan
+        Query Retry RetryAfter Run RunFailedError RunStalled RunState Saga Signal Task TaskCancelledError
         TaskContext TaskFailed Tls Update UpdateRejected Workflow WorkflowIdTaken complete_later
-        current_task errors heartbeat main map now patched publish query random remote_run run run_info
+        current_task errors heartbeat lifespan main map now patched publish query random remote_run run run_info
         should_continue signal sleep task untrapped update updates_answered uuid4 workflow
     """,
 }

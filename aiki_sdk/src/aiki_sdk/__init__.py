@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiki_task import (
     AikiError,
     Failure,
+    Lifespan,
     Retry,
     RetryAfter,
     Task,
@@ -17,6 +18,7 @@ from aiki_task import (
     complete_later,
     current_task,
     heartbeat,
+    lifespan,
     task,
 )
 from aiki_workflow import (
@@ -68,6 +70,7 @@ __all__ = [
     "GraphFailed",
     "HookInfo",
     "IdPolicy",
+    "Lifespan",
     "Query",
     "Retry",
     "RetryAfter",
@@ -90,6 +93,7 @@ __all__ = [
     "current_task",
     "errors",
     "heartbeat",
+    "lifespan",
     "main",
     "map",
     "now",

@@ -14,7 +14,7 @@ from typing import Final
 import click
 
 from aiki_task.errors import AikiError
-from aiki_worker.errors import ModuleImportError
+from aiki_worker.errors import LifespanError, ModuleImportError
 
 SWITCH_SECONDS: Final = 0.0005
 """How long a thread may keep the interpreter while the other waits: the session must not lag behind."""
@@ -31,6 +31,7 @@ NOT_THEIRS: Final = frozenset({"aiki_sdk", "aiki_task", "aiki_worker", "aiki_wor
 @click.option("--queue", "queues", multiple=True, help="A queue that is served; can be given several times.")
 @click.option("--slots", type=int, help="Attempts of tasks at once.")
 @click.option("--threads", type=int, help="Threads for sync tasks.")
+@click.option("--task-processes", type=int, help='Child processes for tasks with executor="process".')
 @click.option("--runs", type=int, help="Runs held at once.")
 @click.option("--identity", help="A name for people.")
 @click.option("--build-id", help="What the code is; default: a digest of its sources.")
@@ -59,7 +60,14 @@ def worker(
     try:
         _serve(modules, address=",".join(address) or None, queues=queues or None, **options)
     except AikiError as error:
-        raise click.ClickException(f"{error}{_place_of(error)}") from error
+        kind = _NotNowError if isinstance(error, LifespanError) else click.ClickException
+        raise kind(f"{error}{_place_of(error)}") from error
+
+
+class _NotNowError(click.ClickException):
+    """The same command may succeed later, which those who restart workers should know."""
+
+    exit_code = 3
 
 
 def _serve(modules: tuple[str, ...], **options: object) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from aiki.v1 import worker_pb2
+from aiki_task.lifespan import NOTHING, Resources
 from aiki_task.task import Task
 from aiki_worker import messages, metrics
 from aiki_worker.attempt_spans import AttemptSpans
@@ -52,12 +53,19 @@ class Dispatcher:
         settings: WorkerSettings,
         clock: StoreClock,
         over: Callable[[Exception | None], None],
+        resources: Resources = NOTHING,
     ) -> None:
         self.clock = clock
         self.identity = settings.identity
         self.tracing = Tracing.of_process(settings.identity)
         self.served = Served(frozenset(handlers.tasks), frozenset(settings.queues))
-        self.executors = Executors(settings.slots, settings.thread_count, self._soon)
+        self.executors = Executors(
+            settings.slots,
+            settings.thread_count,
+            self._soon,
+            children=settings.children_of(handlers.modules),
+            resources=resources,
+        )
         self._handlers = handlers
         self._settings = settings
         self._over = over

@@ -5,6 +5,7 @@ AikiError
 │   ├── ModuleImportError      a module cannot be imported
 │   ├── DuplicateHandlerError  two handlers have one name
 │   └── NoHandlersError        the modules define no workflow and no task
+├── LifespanError              a resource could not be opened
 └── WorkerSettingsError        aiki.toml, the environment or a flag is wrong
 """
 
@@ -52,6 +53,18 @@ class NoHandlersError(HandlerError):
     def __init__(self, modules: Sequence[str]) -> None:
         named = ", ".join(modules)
         super().__init__(f"{named}: no workflow and no task found. Mark functions with @workflow and @task.")
+
+
+class LifespanError(AikiError):
+    """A resource could not be opened.
+
+    Attributes:
+        lifespan: its name.
+    """
+
+    def __init__(self, lifespan: str, cause: BaseException) -> None:
+        super().__init__(f"the resource {lifespan!r} could not be opened: {type(cause).__name__}: {cause}")
+        self.lifespan = lifespan
 
 
 class WorkerSettingsError(AikiError):

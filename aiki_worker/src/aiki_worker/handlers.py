@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
+from aiki_task.lifespan import Lifespan
 from aiki_task.task import Task
 from aiki_worker.errors import DuplicateHandlerError, ModuleImportError, NoHandlersError
 from aiki_workflow import Workflow
@@ -24,11 +25,18 @@ from aiki_workflow.messages import WORKFLOW_ATTRIBUTE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handlers:
-    """Workflows by name and version, tasks by name, and what changes when their code does."""
+    """Workflows by name and version, tasks by name, lifespans in the order in which they are opened.
+
+    Attributes:
+        build_id: changes when the code does.
+        modules: what was searched; a process that imports them finds the same.
+    """
 
     workflows: Mapping[tuple[str, str], Workflow[..., Any]]
     tasks: Mapping[str, Task[..., Any]]
     build_id: str
+    lifespans: Sequence[Lifespan[Any]] = ()
+    modules: Sequence[str] = ()
 
 
 def load(names: Sequence[str]) -> Handlers:
@@ -52,9 +60,13 @@ def collect(modules: Sequence[ModuleType], extra: Iterable[object] = ()) -> Hand
     workflows: dict[tuple[str, str], Workflow[..., Any]] = {}
     tasks: dict[str, Task[..., Any]] = {}
     found = [value for module in modules for value in vars(module).values()] + list(extra)
-    sources = {module.__name__ for module in modules}
+    names = [module.__name__ for module in modules]
+    sources = set(names)
+    lifespans: dict[Lifespan[Any], None] = {}
     for value in found:
-        if isinstance(value, Task):
+        if _is_lifespan(value):
+            lifespans[value] = None
+        elif isinstance(value, Task):
             task = cast("Task[..., Any]", value)
             _add(tasks, task.name, task, f"task {task.name!r}")
             sources.add(task.function.__module__)
@@ -66,8 +78,14 @@ def collect(modules: Sequence[ModuleType], extra: Iterable[object] = ()) -> Hand
             _add(workflows, (workflow.name, workflow.version), workflow, what)
             sources.add(workflow.function.__module__)
     if not workflows and not tasks:
-        raise NoHandlersError([module.__name__ for module in modules])
-    return Handlers(workflows=workflows, tasks=tasks, build_id=build_id(sources))
+        raise NoHandlersError(names)
+    return Handlers(
+        workflows=workflows,
+        tasks=tasks,
+        build_id=build_id(sources),
+        lifespans=list(lifespans),
+        modules=names,
+    )
 
 
 def build_id(modules: Iterable[str]) -> str:
@@ -103,6 +121,10 @@ def _workflow_in(value: object) -> Workflow[..., Any] | None:
     if isinstance(value, type):
         value = vars(value).get(WORKFLOW_ATTRIBUTE)
     return cast("Workflow[..., Any]", value) if isinstance(value, Workflow) else None
+
+
+def _is_lifespan(value: object) -> TypeGuard[Lifespan[Any]]:
+    return isinstance(value, Lifespan)
 
 
 def _add(known: dict[Any, Any], key: object, value: Any, what: str) -> None:

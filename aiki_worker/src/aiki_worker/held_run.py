@@ -155,7 +155,7 @@ class HeldRun:
             task = self.engine.open_tasks.get(address)
             if task is None:
                 continue
-            if self._host.executors.free > 0:
+            if self._host.executors.has_room(self._host.handler(task.call.name)):
                 self._start(address, task)
             else:
                 self._dispatch(address, task)

@@ -86,8 +86,9 @@ class RemoteTasks:
 
     def start_waiting(self) -> None:
         """Start what waits, as far as there are slots."""
-        while self._waiting and self._executors.free > 0:
-            self._start(self._waiting.pop(next(iter(self._waiting))))
+        for thing, assigned in list(self._waiting.items()) if self._executors.free > 0 else ():
+            if self._executors.has_room(self._tasks[assigned.assignment.task]):
+                self._start(self._waiting.pop(thing))
 
     def reported(self, answer: TaskReportResult) -> None:
         """What came of a task is recorded, or was not wanted any more."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
@@ -29,6 +31,7 @@ from aiki_client.settings import (
 )
 from aiki_task.durations import Duration, parse
 from aiki_worker.errors import WorkerSettingsError
+from aiki_worker.executors import ChildSettings
 
 SECTION: Final = "worker"
 
@@ -64,6 +67,19 @@ class WorkerSettings(BaseSettings):
     runs: int | None = Field(default=None, ge=0, description="runs held at once; default: as many as slots")
     threads: int | None = Field(
         default=None, ge=1, description="threads for sync tasks; default: as many as slots"
+    )
+    task_processes: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        le=1000,
+        description='child processes for tasks with `executor="process"`; default: as many as there are processors',
+    )
+    task_process_attempts: int = Field(
+        default=1000, ge=1, description="attempts after which a child process is replaced"
+    )
+    task_process_grace: timedelta = Field(
+        default=timedelta(seconds=5),
+        description="how long a child process has to end an attempt when it is asked to, and again on SIGTERM",
     )
     cache_size: int = Field(default=1000, ge=0, description="released runs that are kept in memory")
     identity: str = Field(
@@ -109,10 +125,20 @@ class WorkerSettings(BaseSettings):
             raise ValueError(f"{value!r} is no address: write HOST:PORT, such as 127.0.0.1:7702")
         return value
 
-    @field_validator("grace", mode="before")
+    @field_validator("grace", "task_process_grace", mode="before")
     @classmethod
     def _duration(cls, value: Duration) -> timedelta:
         return parse(value)
+
+    def children_of(self, modules: Sequence[str]) -> ChildSettings:
+        """How tasks of *modules* run in processes."""
+        return ChildSettings(
+            modules=modules,
+            main_path=getattr(sys.modules.get("__main__"), "__file__", None),
+            processes=self.task_processes,
+            attempts_max=self.task_process_attempts,
+            grace_s=self.task_process_grace.total_seconds(),
+        )
 
     @property
     def run_log_level(self) -> str | None:

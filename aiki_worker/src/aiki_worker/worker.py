@@ -7,15 +7,17 @@ import logging
 import os
 import secrets
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from aiki_client.connection import parse_addresses
+from aiki_task.lifespan import Resources
 from aiki_worker import metrics
 from aiki_worker.clock import StoreClock
 from aiki_worker.dispatcher import Dispatcher
 from aiki_worker.handlers import Handlers
 from aiki_worker.http import metrics_routes, probe_routes, serving_http
+from aiki_worker.resources import opening
 from aiki_worker.session import Identity
 from aiki_worker.session_thread import SessionThread
 from aiki_worker.settings import WorkerSettings
@@ -43,6 +45,7 @@ class Worker:
         self._dispatcher: Dispatcher | None = None
         self._end: asyncio.Future[None] | None = None
         self._wanted: Callable[[Dispatcher], None] | None = None
+        self._opening: asyncio.Timeout | None = None  # the limit of opening resources, while that goes on
 
     def run_forever(self) -> None:
         """Serve until drained.
@@ -57,11 +60,22 @@ class Worker:
 
         Raises:
             AikiError: no coordinator would ever accept this worker.
+            LifespanError: a resource of its modules could not be opened.
         """
-        loop = self._loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(None) as self._opening:
+                    resources = await stack.enter_async_context(opening(self.handlers.lifespans))
+            except TimeoutError:
+                return  # told to stop before it began
+            self._opening = None
+            await self._serve(self._loop, resources)
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop, resources: Resources) -> None:
         end = self._end = loop.create_future()
         clock = StoreClock()
-        dispatcher = self._dispatcher = Dispatcher(self.handlers, self.settings, clock, self._over)
+        dispatcher = self._dispatcher = Dispatcher(self.handlers, self.settings, clock, self._over, resources)
         session: SessionThread = SessionThread(
             self._addresses,
             self._identity(),
@@ -124,6 +138,13 @@ class Worker:
         loop, dispatcher = self._loop, self._dispatcher
         if loop is not None and dispatcher is not None:
             loop.call_soon_threadsafe(wish, dispatcher)
+        elif loop is not None:
+            loop.call_soon_threadsafe(self._open_no_more)
+
+    def _open_no_more(self) -> None:
+        if self._opening is not None:
+            assert self._loop is not None
+            self._opening.reschedule(self._loop.time())
 
     def _over(self, error: Exception | None) -> None:
         assert self._end is not None

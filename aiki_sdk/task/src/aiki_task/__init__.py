@@ -11,11 +11,14 @@ from aiki_task.errors import (
     PayloadError,
     PayloadTooLargeError,
     PayloadTypeError,
+    ProcessDied,
+    ResourceMissingError,
     RetryAfter,
     TaskFailed,
     TaskTimeoutError,
     UnsupportedTypeError,
 )
+from aiki_task.lifespan import Lifespan, lifespan
 from aiki_task.retry import Retry
 from aiki_task.task import Task, TaskOptions, task
 
@@ -25,10 +28,13 @@ __all__ = [
     "DefinitionError",
     "DurationError",
     "Failure",
+    "Lifespan",
     "NotInRunError",
     "PayloadError",
     "PayloadTooLargeError",
     "PayloadTypeError",
+    "ProcessDied",
+    "ResourceMissingError",
     "Retry",
     "RetryAfter",
     "Task",
@@ -40,5 +46,6 @@ __all__ = [
     "complete_later",
     "current_task",
     "heartbeat",
+    "lifespan",
     "task",
 ]

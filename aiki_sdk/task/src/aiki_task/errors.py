@@ -8,6 +8,8 @@ AikiError
 │   ├── PayloadTypeError      a value does not fit its hint
 │   └── PayloadTooLargeError  a value is over the limit
 ├── NotInRunError             a durable call outside a run
+├── ResourceMissingError      a lifespan's resource is asked for where there is none
+├── ProcessDied               the process that ran an attempt ended before the attempt did
 ├── RetryAfter                an attempt failed, and says when the next one is made
 └── Failure                   what fails a run; authors subclass it
     └── TaskFailed            a task failed for good
@@ -89,6 +91,33 @@ class PayloadTooLargeError(PayloadError, ValueError):
 
 class NotInRunError(AikiError, RuntimeError):
     """A durable call outside a run."""
+
+
+class ResourceMissingError(AikiError, LookupError):
+    """A lifespan's resource is asked for where there is none."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the resource {name!r} is not open here. Tasks have it in workers that serve its module; elsewhere use "
+            f"`with {name}.supplied(value):` or `async with {name}.opened():` around the call. Workflows have none."
+        )
+        self.name = name
+
+
+class ProcessDied(AikiError):
+    """The process that ran an attempt ended before the attempt did: it crashed, was killed or called `os._exit`.
+
+    Attributes:
+        exit_code: its status; None when a signal ended it, or when it never was.
+        signal_name: what ended it, such as "SIGSEGV"; empty for none.
+    """
+
+    def __init__(
+        self, task: str, reason: str, *, exit_code: int | None = None, signal_name: str = ""
+    ) -> None:
+        super().__init__(f"the process of task {task!r} {reason}")
+        self.exit_code = exit_code
+        self.signal_name = signal_name
 
 
 class Failure(AikiError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Literal, TypeVar, cast
 
-from aiki_task.errors import PayloadError, TaskFailed, TaskTimeoutError
+from aiki_task.errors import PayloadError, ProcessDied, TaskFailed, TaskTimeoutError
 from aiki_task.payloads import Payload
 
 E = TypeVar("E", bound=BaseException)
@@ -141,7 +141,7 @@ def _kind_of(error: BaseException) -> FailureKind:
 
 def _details(error: BaseException) -> Payload | None:
     """The public attributes that are JSON, each judged alone, and `args` if all of them are."""
-    if type(error).__module__.partition(".")[0] in _OUR_PACKAGES:
+    if type(error).__module__.partition(".")[0] in _OUR_PACKAGES and not isinstance(error, ProcessDied):
         return None
     attributes = {name: value for name, value in vars(error).items() if not name.startswith("_")}
     items = {**attributes, **_os_error(error), "args": cast("object", error.args)}

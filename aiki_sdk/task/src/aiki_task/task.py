@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import EllipsisType
-from typing import Any, Final, Generic, ParamSpec, TypeVar, cast, overload
+from typing import Any, Final, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from aiki_task.calls import durable_loop
 from aiki_task.durations import Duration, parse
@@ -22,6 +22,8 @@ from aiki_task.retry import DEFAULT_RETRY, Retry
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+Executor = Literal["asyncio", "thread", "process"]
 
 DEFAULT_TIMEOUT: Final = timedelta(minutes=10)
 
@@ -42,6 +44,8 @@ class TaskOptions:
         queue: where the task runs; None means with the run.
         remote: always through the queue, even where the run's own worker could run it.
         deferred: it may call `complete_later()`; always through the queue as well.
+        executor: what runs the function: the worker's loop, a thread, or a process of its own; None means the loop
+            for async functions and a thread for others.
         key: names the call in its run instead of its arguments.
     """
 
@@ -54,6 +58,7 @@ class TaskOptions:
     queue: str | None = None
     remote: bool = False
     deferred: bool = False
+    executor: Executor | None = None
     key: str | None = None
 
 
@@ -157,6 +162,7 @@ class _Decorator:
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
             raise DefinitionError(f"task {function.__name__!r} is a generator; return a list instead")
         name = function.__name__ if self._name is None else self._name
+        _refuse_executor(name, self._options.executor, is_async=inspect.iscoroutinefunction(function))
         made: Task[..., Any] = Task(function, name, self._options)
         made.check()
         return made
@@ -179,6 +185,7 @@ def task(
     queue: str | None = None,
     remote: bool = False,
     deferred: bool = False,
+    executor: Executor | None = None,
 ) -> _Decorator: ...
 def task(
     function: Callable[..., Any] | None = None,
@@ -194,6 +201,7 @@ def task(
     queue: str | None = None,
     remote: bool = False,
     deferred: bool = False,
+    executor: Executor | None = None,
 ) -> Task[..., Any] | _Decorator:
     """Make a function a task, with the options of `TaskOptions`.
 
@@ -203,6 +211,7 @@ def task(
     Raises:
         UnsupportedTypeError: a type hint has no encoding.
         DurationError: a timeout is not a duration, or zero.
+        DefinitionError: the executor cannot run such a function.
     """
     options = TaskOptions(
         retry=retry or DEFAULT_RETRY,
@@ -214,9 +223,28 @@ def task(
         queue=queue,
         remote=remote,
         deferred=deferred,
+        executor=executor,
     )
     decorator = _Decorator(name, options)
     return decorator if function is None else decorator(function)
+
+
+def _refuse_executor(name: str, executor: str | None, *, is_async: bool) -> None:
+    match executor:
+        case "asyncio" if not is_async:
+            raise DefinitionError(
+                f"task {name!r} would block the loop: write async def, or leave executor= out"
+            )
+        case "thread" if is_async:
+            raise DefinitionError(
+                f"task {name!r} is async and runs on the loop: write def, or leave executor= out"
+            )
+        case None | "asyncio" | "thread" | "process":
+            return
+        case _:
+            raise DefinitionError(
+                f"task {name!r}: there is no executor {executor!r} (known are asyncio, thread, process)"
+            )
 
 
 def _limit(value: Duration | None) -> timedelta | None:

@@ -61,6 +61,10 @@ class Attempt:
         """Know the code, to stop it."""
         self._code = code
 
+    def begin_again(self) -> None:
+        """Its time begins now: it had to wait for what it runs in."""
+        self.begun = self.context.pulse.beaten_at = time.monotonic()
+
     def cancel(self) -> None:
         """Stop it, as far as it can be stopped; `done` is not called any more."""
         self.is_over = True

@@ -11,13 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 from aiki_task.context import TaskContext
+from aiki_task.lifespan import NOTHING, Resources
 from aiki_task.payloads import Payload
 from aiki_task.pulse import Pulse
 from aiki_task.task import Task
 from aiki_worker.executors.attempt import Attempt
+from aiki_worker.executors.child_process import ChildSettings
 from aiki_worker.executors.limits import Limits
 from aiki_worker.executors.loop import LoopExecutor
 from aiki_worker.executors.outcomes import Outcome
+from aiki_worker.executors.processes import ProcessExecutor
 from aiki_worker.executors.threads import ThreadExecutor
 from aiki_worker.progress import Progress
 
@@ -25,14 +28,25 @@ from aiki_worker.progress import Progress
 class Executors:
     """Made and used on the main loop; `freed` is told when a slot is free again."""
 
-    def __init__(self, slots: int, threads: int, freed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        slots: int,
+        threads: int,
+        freed: Callable[[], None],
+        *,
+        children: ChildSettings | None = None,
+        resources: Resources = NOTHING,
+    ) -> None:
         self.slots = slots
         self._freed = freed
         self._attempts: set[Attempt] = set()
         self._loop = asyncio.get_running_loop()
         self._limits = Limits(self._attempts.__contains__)
-        self._on_loop = LoopExecutor(self._ended)
-        self._threads = ThreadExecutor(threads, self._ended)
+        self._on_loop = LoopExecutor(self._ended, resources)
+        self._threads = ThreadExecutor(threads, self._ended, resources)
+        self._processes = (
+            None if children is None else ProcessExecutor(children, begun=self._begun, ended=self._ended)
+        )
 
     @property
     def free(self) -> int:
@@ -43,6 +57,14 @@ class Executors:
     def attempts(self) -> int:
         """Attempts whose code has not ended yet."""
         return len(self._attempts)
+
+    def has_room(self, task: Task[..., Any]) -> bool:
+        """Whether an attempt of *task* can start now: a slot is free, and what it runs in."""
+        if self.free <= 0:
+            return False
+        if task.options.executor == "process" and self._processes is not None:
+            return self._processes.room > 0
+        return task.is_async or self._threads.room > 0
 
     def start(
         self,
@@ -56,6 +78,9 @@ class Executors:
         """Start an attempt; *done* is called once, on the main loop, unless it is cancelled before."""
         attempt = Attempt(task, context, timeout_s, heartbeat_s, done)
         self._attempts.add(attempt)
+        if task.options.executor == "process" and self._processes is not None:
+            self._processes.start(attempt, payload)
+            return attempt
         self._limits.begin(attempt)
         executor = self._on_loop if task.is_async else self._threads
         executor.start(attempt, payload)
@@ -73,6 +98,13 @@ class Executors:
             attempt.cancel()
         self._threads.close()
         await self._on_loop.close()
+        if self._processes is not None:
+            await self._processes.close()
+
+    def _begun(self, attempt: Attempt) -> None:
+        """The code of *attempt* begins now, after a wait for its process."""
+        attempt.begin_again()
+        self._limits.begin(attempt)
 
     def _ended(self, attempt: Attempt) -> None:
         """The code of *attempt* is over: its slot is free."""

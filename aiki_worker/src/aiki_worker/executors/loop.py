@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+from aiki_task.lifespan import NOTHING, Resources, supply
 from aiki_task.payloads import Payload
 from aiki_worker.executors.attempt import Attempt
 from aiki_worker.executors.calling import call_async
@@ -17,8 +18,9 @@ CLOSE_SECONDS_MAX: Final = 2.0
 class LoopExecutor:
     """Runs the functions of async tasks. `ended` is told when the code of one is over."""
 
-    def __init__(self, ended: Callable[[Attempt], None]) -> None:
+    def __init__(self, ended: Callable[[Attempt], None], resources: Resources = NOTHING) -> None:
         self._ended = ended
+        self._resources = resources
         self._loop = asyncio.get_running_loop()
         # The loop itself keeps weak references only.
         self._running: dict[Attempt, asyncio.Task[None]] = {}
@@ -35,6 +37,8 @@ class LoopExecutor:
             await asyncio.wait(list(self._running.values()), timeout=CLOSE_SECONDS_MAX)
 
     async def _run(self, attempt: Attempt, payload: Payload) -> None:
+        if self._resources:
+            supply(self._resources)
         try:
             outcome: Outcome = await call_async(attempt.task, attempt.context, payload)
         except asyncio.CancelledError as error:

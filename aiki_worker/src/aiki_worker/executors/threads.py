@@ -8,6 +8,7 @@ import contextvars
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from aiki_task.lifespan import NOTHING, Resources, supply
 from aiki_task.payloads import Payload
 from aiki_worker.executors.attempt import Attempt
 from aiki_worker.executors.calling import call_sync
@@ -17,14 +18,26 @@ from aiki_worker.executors.outcomes import Outcome
 class ThreadExecutor:
     """Runs the functions of sync tasks. `ended` is told on the main loop when the code of one is over."""
 
-    def __init__(self, threads: int, ended: Callable[[Attempt], None]) -> None:
+    def __init__(
+        self, threads: int, ended: Callable[[Attempt], None], resources: Resources = NOTHING
+    ) -> None:
+        self._threads = threads
+        self._running = 0
         self._ended = ended
+        self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="aiki-task")
 
+    @property
+    def room(self) -> int:
+        """How many attempts more could start now."""
+        return self._threads - self._running
+
     def start(self, attempt: Attempt, payload: Payload) -> None:
         """Start it as soon as a thread is free."""
+        self._running += 1
         context = contextvars.copy_context()
+        context.run(supply, self._resources)
         work = self._pool.submit(context.run, call_sync, attempt.task, attempt.context, payload)
         work.add_done_callback(lambda future: self._returned(attempt, future))
 
@@ -38,6 +51,7 @@ class ThreadExecutor:
             self._loop.call_soon_threadsafe(self._take, attempt, future)
 
     def _take(self, attempt: Attempt, future: Future[Outcome]) -> None:
+        self._running -= 1
         self._ended(attempt)
         if future.cancelled():
             return
