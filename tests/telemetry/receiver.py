@@ -28,6 +28,7 @@ class Received:
     end_ns: int
     attributes: dict[str, Any]
     events: list[str]
+    event_ns: list[int]
     links: list[str]
     failed: bool
 
@@ -55,9 +56,10 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         with self._lock:
             return list(self._spans)
 
-    def of_run(self, run_id: str) -> list[Received]:
-        """The spans that name this run."""
-        return [span for span in self.spans if span.attributes.get("aiki.run.id") == run_id]
+    def forget(self) -> None:
+        """Begin anew."""
+        with self._lock:
+            self._spans.clear()
 
     def save(self, path: Path) -> None:
         """Write them down, for a picture."""
@@ -96,6 +98,7 @@ def _received(span: Any, service: str) -> Received:
         end_ns=span.end_time_unix_nano,
         attributes=_values(span.attributes),
         events=[event.name for event in span.events],
+        event_ns=[event.time_unix_nano for event in span.events],
         links=[link.span_id.hex() for link in span.links],
         failed=span.status.code == 2,
     )

@@ -21,6 +21,7 @@ from aiki_server.core.ids import task_handler
 from aiki_server.core.runs import Attention, Fenced, LeaseToken, Released, TaskAttention
 from aiki_server.core.stealing import Kind, Move, Peer, Rules, Thing, plan
 from aiki_server.rpc.session import Session, lease_to_wire
+from aiki_server.telemetry.metrics import STOLEN
 
 if TYPE_CHECKING:
     from aiki_server.rpc.hub import Hub
@@ -128,6 +129,7 @@ class Stealing:
             return
         asked.victim.load.thefts.stolen_from += 1
         thief.load.thefts.stolen_to += 1
+        STOLEN.add(("task" if isinstance(what, TaskAttention) else "run",))
         if isinstance(what, TaskAttention):
             self._hub.matching.take(thief, what.run_id, what.address)
         else:
