@@ -48,6 +48,10 @@ demo: $(STAMP) ## verify this Python environment with a durable workflow, a work
 bench: $(STAMP) ## measure throughput and latency on this machine
 	$(BIN)/python -m benchmarks.spine
 
+.PHONY: bench-stealing
+bench-stealing: $(STAMP) ## measure what work stealing is worth: eight workers, one given every task (OPTIONS='--tasks 200')
+	$(BIN)/python -m benchmarks.stealing $(OPTIONS)
+
 ##@ Check
 
 .PHONY: test

@@ -60,6 +60,24 @@ async def test_an_idle_session_gets_what_another_has_not_begun(store: Stores) ->
     assert not reason_of(done.error)
 
 
+async def test_no_more_is_asked_for_than_there_are_idle_slots(store: Stores) -> None:
+    """Also while what was given back is on its way to the idle one."""
+    async with a_cluster(store, stealing_after_seconds=0) as cluster:
+        door = await cluster.coordinator()
+        async with (
+            tasks_at_one(door, 4) as (busy, _),
+            Worker(door, identity="idle", workflows=[], slots=1, **NEW) as idle,
+        ):
+            await idle.credit(tasks=1)
+            recall = (await busy.next("recall")).recall
+            await busy.say(release=worker_pb2.Release(lease=recall.lease))
+            await idle.assigned()
+            for _ in range(10):
+                await asyncio.gather(busy.round_trip(), idle.round_trip())
+
+            assert not busy.has_heard("recall")
+
+
 async def test_a_refused_recall_changes_nothing(store: Stores) -> None:
     """The holder ends what it has begun meanwhile, and something else is asked for."""
     async with (

@@ -158,7 +158,7 @@ class WorkerSettings(BaseSettings):
     @property
     def task_window(self) -> int:
         """Remote tasks that may be on their way here at once: few, so that others get some too."""
-        return max(1, self.slots // 4)
+        return max(1, self.slots // 2)
 
     @classmethod
     def settings_customise_sources(

@@ -130,8 +130,9 @@ def _sides(
     thieves: list[_Thief] = []
     victims: list[_Victim] = []
     for peer in peers:
-        # One with work that waits does not get to its slots, whatever it says of them.
-        if peer.idle > 0 and not peer.unstarted:
+        # One with work that has waited does not get to its slots, whatever it says of them.
+        is_stuck = any(work.given_s + rules.after_s <= now_s for work in peer.unstarted)
+        if peer.idle > 0 and not is_stuck:
             thieves.append(_Thief(peer.name, peer.idle))
             continue
         victim = _Victim(peer.name, peer.slots, len(peer.unstarted))

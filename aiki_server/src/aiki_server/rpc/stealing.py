@@ -113,11 +113,16 @@ class Stealing:
         if asked is None or asked.token != token or asked.victim is not session:
             self._hub.released(future)
             return
-        del self._asked[thing]
         self._rest(thing)
-        self._hub.when_done(future, partial(self._give, asked))
+        # Until it is given it counts against the idle slots of the thief.
+        self._hub.when_done(future, partial(self._give, thing, asked), lambda _: self._forget(thing, asked))
 
-    def _give(self, asked: _Asked, answer: Released | Fenced) -> None:
+    def _forget(self, thing: Thing, asked: _Asked) -> None:
+        if self._asked.get(thing) is asked:
+            del self._asked[thing]
+
+    def _give(self, thing: Thing, asked: _Asked, answer: Released | Fenced) -> None:
+        self._forget(thing, asked)
         if not isinstance(answer, Released):
             return
         what = answer.attention
