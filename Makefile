@@ -52,6 +52,10 @@ bench: $(STAMP) ## measure throughput and latency on this machine
 bench-stealing: $(STAMP) ## measure what work stealing is worth: eight workers, one given every task (OPTIONS='--tasks 200')
 	$(BIN)/python -m benchmarks.stealing $(OPTIONS)
 
+.PHONY: bench-idle
+bench-idle: $(STAMP) ## measure what coordinators cost when nothing happens
+	$(BIN)/python -m benchmarks.idle $(OPTIONS)
+
 ##@ Check
 
 .PHONY: test

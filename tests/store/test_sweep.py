@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from aiki_server.core.pace import NOTHING, Look
 from aiki_server.core.runs import (
     Attention,
     Committed,
@@ -13,6 +14,7 @@ from aiki_server.core.runs import (
     RunState,
     Started,
     TaskAttention,
+    TimerKind,
 )
 from aiki_server.store import Stores
 from tests.support.store import INCARNATION, NAMESPACE, PARTITIONS, a_grant, a_run, a_start, call
@@ -57,6 +59,25 @@ async def test_what_needs_attention_is_found_until_it_is_hinted(store: Stores) -
     assert len(await store.sweep.ready(partition=where, before_ms=now_ms)) == 2
     await store.sweep.hinted(partition=where, entries=found)
     assert await store.sweep.ready(partition=where, before_ms=now_ms) == []
+
+
+async def test_a_look_says_what_a_partition_holds(store: Stores) -> None:
+    """Nothing at first; then what needs attention, a timer, an effect for others, and who holds something."""
+    run_id = await a_run(store)
+    where = partition(run_id)
+    empty = await store.sweep.look(partition=(where + 1) % PARTITIONS)
+    before = await store.sweep.look(partition=where)
+    token = await a_grant(store, run_id)
+    effects = Effects(timers=[("timer/1", 5000, TimerKind.TIMER)], outbox=[b"effect"])
+    await store.runs.commit(
+        token=token, incarnation=INCARNATION, number=1, events=[], effects=effects, namespace=NAMESPACE
+    )
+    after = await store.sweep.look(partition=where)
+
+    assert empty == NOTHING
+    assert before.ready_ms is not None
+    assert (before.holders, before.outbox, before.timer_ms) == ((), 0, None)
+    assert after == Look(timer_ms=5000, outbox=1, holders=(INCARNATION,))
 
 
 async def test_what_a_dead_incarnation_held_is_found_and_released(store: Stores) -> None:

@@ -30,6 +30,7 @@ from aiki_server.loops.membership import Membership
 from aiki_server.loops.outbox import OutboxPump
 from aiki_server.loops.readiness import Readiness
 from aiki_server.loops.streams import Hints, read_messages
+from aiki_server.loops.survey import Survey
 from aiki_server.loops.sweeper import Sweeper
 from aiki_server.loops.telling import keep_telling
 from aiki_server.loops.timers import Timers
@@ -96,6 +97,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     hub = Hub(stores, coordinator_id, stealing)
     membership = Membership(stores, coordinator_id, settings.lease_ttl_seconds)
     await membership.look()
+    survey = Survey(hub, membership, settings.lease_ttl_seconds)
     server = grpc.aio.server(options=OPTIONS)
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(hub, ttl), server)
     workflow_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(hub), server)
@@ -131,11 +133,16 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
                 hub.stealing.run(),
                 membership.run(),
                 keep_telling(cluster),
-                Timers(hub, membership).run(),
-                OutboxPump(hub, membership).run(),
-                Deadlines(hub, membership, timedelta(seconds=settings.timeout_grace_seconds)).run(),
+                survey.run(),
+                Timers(hub).run(),
+                OutboxPump(hub).run(),
+                Deadlines(hub, survey, timedelta(seconds=settings.timeout_grace_seconds)).run(),
                 Sweeper(
-                    hub, membership, settings.lease_ttl_seconds, timedelta(days=settings.retention_days)
+                    hub,
+                    membership,
+                    survey,
+                    settings.lease_ttl_seconds,
+                    timedelta(days=settings.retention_days),
                 ).run(),
             )
         ]

@@ -12,7 +12,7 @@ from aiki.v1 import common_pb2, history_pb2
 from aiki_server.core import ids
 from aiki_server.core.deadlines import Late, LeaveIt, LookAgain, TimeOut, deadline_ms, judge
 from aiki_server.core.runs import RunRecord, RunState, Terminated
-from aiki_server.loops.membership import Membership
+from aiki_server.loops.survey import Survey
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.run_view import RUN_TIMER
 from aiki_server.rpc.views import read_view
@@ -25,10 +25,10 @@ log = structlog.get_logger(__name__)
 class Deadlines:
     """Looks at this coordinator's share of the partitions; looking twice does no harm."""
 
-    def __init__(self, hub: Hub, membership: Membership, grace: timedelta) -> None:
+    def __init__(self, hub: Hub, survey: Survey, grace: timedelta) -> None:
         self._hub = hub
         self._stores = hub.stores
-        self._membership = membership
+        self._survey = survey
         self._grace_ms = round(grace / timedelta(milliseconds=1))
         self._interval = min(LOOK_SECONDS, max(grace.total_seconds() / 2, 0.1))
 
@@ -45,7 +45,8 @@ class Deadlines:
         until_ms = self._stores.clock.now_ms() - self._grace_ms
         reads = [
             self._stores.deadlines.due(partition=partition, until_ms=until_ms)
-            for partition in self._membership.partitions
+            for partition, look in self._survey.looks.items()
+            if look.deadline_ms is not None and look.deadline_ms <= until_ms
         ]
         for page in await asyncio.gather(*reads):
             for run_id, namespace in page:

@@ -20,6 +20,8 @@ from aiki_server.telemetry import metrics
 from aiki_server.telemetry.instruments import Gauge, Labels
 
 LOOK_SECONDS: Final = 10.0
+PARTITIONS_EVERY: Final = 3
+"""Of looks, how many make one that asks each partition."""
 TICK_SECONDS: Final = 0.25
 
 log = structlog.get_logger(__name__)
@@ -33,6 +35,7 @@ class Gauges:
         self._stores = hub.stores
         self._membership = membership
         self._lag_s = 0.0
+        self._looks = 0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -76,14 +79,18 @@ class Gauges:
         memory = await seen.memory()
         metrics.STORE_MEMORY.set(memory.used)
         metrics.STORE_MEMORY_RATIO.set(memory.used / memory.limit if memory.limit else 0.0)
-        waiting = await seen.outbox(partitions)
-        metrics.OUTBOX_DEPTH.set(waiting.entries)
-        metrics.OUTBOX_AGE.set(self._age_s(waiting.oldest_ms))
+        asks_partitions = self._looks % PARTITIONS_EVERY == 0
+        self._looks += 1
+        if asks_partitions:
+            waiting = await seen.outbox(partitions)
+            metrics.OUTBOX_DEPTH.set(waiting.entries)
+            metrics.OUTBOX_AGE.set(self._age_s(waiting.oldest_ms))
         queues: dict[tuple[str, str], set[str]] = defaultdict(set)
         for namespace, queue, handler in await seen.handlers():
             queues[namespace, queue].add(handler)
         await self._look_at_queues(queues)
-        await self._look_at_runs({namespace for namespace, _ in queues})
+        if asks_partitions:
+            await self._look_at_runs({namespace for namespace, _ in queues})
 
     async def _look_at_queues(self, queues: Mapping[tuple[str, str], set[str]]) -> None:
         ours = [labels for labels in queues if self._is_ours(labels)]

@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class Membership:
-    """`partitions` is this coordinator's share, all of them until others are known."""
+    """`partitions` is this coordinator's share, all of them until others are known; `moved` is set when it changes."""
 
     def __init__(self, stores: Stores, coordinator_id: str, ttl_seconds: float) -> None:
         self.partitions = list(range(stores.partitions))
@@ -25,6 +25,7 @@ class Membership:
         self._coordinator_id = coordinator_id
         self._ttl_seconds = ttl_seconds
         self._alive: frozenset[str] = frozenset()
+        self.moved = asyncio.Event()
 
     async def run(self) -> None:
         """Say that this coordinator is there, and look who else is, until cancelled."""
@@ -47,6 +48,7 @@ class Membership:
         if alive != self._alive:
             self._alive = alive
             self.partitions = share_of(self._coordinator_id, alive, self._stores.partitions)
+            self.moved.set()
             log.info("sweeping", partitions=len(self.partitions), coordinators=len(alive))
         long_dead_ms = now_ms - round(self._ttl_seconds * 10_000)
         for name, until_ms in known.items():

@@ -8,47 +8,35 @@ are in the store.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Iterable
 
 import structlog
 
 from aiki_server.core.runs import OutboxEntry
-from aiki_server.loops.membership import Membership
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.relay import Relay
 from aiki_server.store.errors import StoreError
 
-SWEEP_SECONDS = 2.0
 PAGE = 100
 log = structlog.get_logger(__name__)
 
 
 class OutboxPump:
-    """Acts at once on what came through here, and sweeps for what another left."""
+    """Acts at once on what came through here, and on what the survey found that another left."""
 
-    def __init__(self, hub: Hub, membership: Membership) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._stores = hub.stores
-        self._membership = membership
         self._relay = Relay(hub)
 
     async def run(self) -> None:
         """Until cancelled."""
-        sweep_at = 0.0
         while True:
+            await self._hub.outbox_moved.wait()
             moved, self._hub.outboxes_moved = self._hub.outboxes_moved, set()
             self._hub.outbox_moved.clear()
-            if time.monotonic() >= sweep_at:
-                sweep_at = time.monotonic() + SWEEP_SECONDS
-                moved.update(self._membership.partitions)
             await self._pump_all(moved)
-            try:
-                async with asyncio.timeout(max(sweep_at - time.monotonic(), 0.001)):
-                    await self._hub.outbox_moved.wait()
-            except TimeoutError:
-                pass
 
     async def _pump_all(self, partitions: Iterable[int]) -> None:
         done = await asyncio.gather(*map(self._pump, partitions), return_exceptions=True)
@@ -70,7 +58,7 @@ class OutboxPump:
             gone = [entry_id for entry_ids in done for entry_id in entry_ids]
             if gone:
                 await self._stores.control.outbox_done(partition=partition, entry_ids=gone)
-            # What is left could not be done now: the next sweep tries again.
+            # What is left could not be done now: the next survey tries again.
             if len(gone) < len(entries) or len(entries) < PAGE:
                 return
 

@@ -17,6 +17,7 @@ from aiki_server.core.poison import is_mass
 from aiki_server.core.runs import Attention, ReadyEntry
 from aiki_server.loops.losses import Bereaved
 from aiki_server.loops.membership import Membership
+from aiki_server.loops.survey import Survey
 from aiki_server.rpc.hub import Hub
 from aiki_server.store.errors import StoreError
 from aiki_server.telemetry.metrics import LEASES_EXPIRED, SESSIONS_LOST
@@ -34,8 +35,11 @@ log = structlog.get_logger(__name__)
 class Sweeper:
     """Goes over this coordinator's share of the partitions, all of them in one pipeline."""
 
-    def __init__(self, hub: Hub, membership: Membership, ttl_seconds: float, retention: timedelta) -> None:
+    def __init__(
+        self, hub: Hub, membership: Membership, survey: Survey, ttl_seconds: float, retention: timedelta
+    ) -> None:
         self._hub = hub
+        self._survey = survey
         self._stores = hub.stores
         self._membership = membership
         self._expiry = Expiry(ttl_seconds)
@@ -79,9 +83,8 @@ class Sweeper:
             await go(incarnation=incarnation)
 
     async def _release_orphans(self, partitions: list[int]) -> None:
-        """Holders are read before the sessions, so that one which is new is never taken for a dead one."""
-        sweep = self._stores.sweep
-        holders = await asyncio.gather(*(sweep.holders(partition=partition) for partition in partitions))
+        """Holders were read before the sessions, so that one which is new is never taken for a dead one."""
+        holders = [self._survey.of(partition).holders for partition in partitions]
         alive = await self._stores.sessions.snapshot()
         gone = [
             (partition, incarnation)
@@ -105,6 +108,11 @@ class Sweeper:
         await sweep.forget_holder(partition=partition, incarnation=incarnation)
 
     async def _attend_again(self, partitions: list[int]) -> None:
+        old_ms = self._stores.clock.now_ms() - HINT_AGAIN_MS
+        firsts = {partition: self._survey.of(partition).ready_ms for partition in partitions}
+        partitions = [
+            partition for partition, first in firsts.items() if first is not None and first < old_ms
+        ]
         pages = await asyncio.gather(*(self._page(partition) for partition in partitions))
         entries = [entry for page in pages for entry in page]
         oldest = await self._stores.queues.backlog({self._stream(entry) for entry in entries})

@@ -1,55 +1,44 @@
-"""Fires timers when they are due: those set here at once, the others found by the sweep."""
+"""Fires timers when they are due: those set here at once, the others found by the survey."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable
 
 import structlog
 
 from aiki_server.core.runs import DueTimer, Expired, Fired
 from aiki_server.loops.mail import event_of, queue_event_of
-from aiki_server.loops.membership import Membership
+from aiki_server.loops.survey import AHEAD_MS
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.outcomes import Outcomes
 from aiki_server.store.errors import StoreError
 from aiki_server.telemetry.metrics import TIMER_LAG
 
-SWEEP_SECONDS = 2.0
-AHEAD_MS = round(SWEEP_SECONDS * 2000)
 PAGE = 100
 log = structlog.get_logger(__name__)
 
 
 class Timers:
-    """Arms in memory what is due before the next sweep; the store decides again when it fires."""
+    """Arms in memory what is due before the next survey; the store decides again when it fires."""
 
-    def __init__(self, hub: Hub, membership: Membership) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self._stores = hub.stores
-        self._membership = membership
         self._outcomes = Outcomes(hub)
         self._armed: dict[tuple[str, str, str], tuple[int, asyncio.TimerHandle]] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
-        next_sweep = 0.0
         while True:
+            await self._hub.timers_moved.wait()
+            moved, self._hub.partitions_moved = self._hub.partitions_moved, set()
+            self._hub.timers_moved.clear()
             try:
-                if time.monotonic() >= next_sweep:
-                    next_sweep = time.monotonic() + SWEEP_SECONDS
-                    await self._arm_all(self._membership.partitions)
-                moved, self._hub.partitions_moved = self._hub.partitions_moved, set()
-                self._hub.timers_moved.clear()
                 await self._arm_all(moved)
             except StoreError as error:
+                # The next survey finds them.
                 log.warning("timers cannot be read", reason=str(error))
-            try:
-                async with asyncio.timeout(max(next_sweep - time.monotonic(), 0.001)):
-                    await self._hub.timers_moved.wait()
-            except TimeoutError:
-                pass
 
     async def _arm_all(self, partitions: Iterable[int]) -> None:
         until_ms = self._stores.clock.now_ms() + AHEAD_MS

@@ -30,6 +30,7 @@ from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import PAYLOAD_BYTES_MAX
 from aiki_server.rpc.reports import Reports
 from aiki_server.rpc.run_logs import keep_logs
+from aiki_server.rpc.served import Served
 from aiki_server.rpc.session import Session as WorkerSession, lease_from_wire
 from aiki_server.rpc.status import refuse, refuse_store, status
 from aiki_server.rpc.tallies import tally_commit
@@ -66,6 +67,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         self._ttl_ms = round(lease_ttl / timedelta(milliseconds=1))
         self._count = 0
         self._reports = Reports(hub)
+        self._served = Served(hub.stores.sessions, self._ttl_ms)
 
     async def Session(  # noqa: N802  the rpc's name
         self, request_iterator: AsyncIterator[worker_pb2.SessionRequest], context: Context
@@ -169,12 +171,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         return session, welcome
 
     def _say_what_it_serves(self, session: WorkerSession) -> asyncio.Future[None]:
-        return self._stores.sessions.record_handlers(
-            namespace=session.namespace,
-            queues=session.queues,
-            handlers=session.handlers,
-            ttl_ms=2 * self._ttl_ms,
-        )
+        return self._served.say(session)
 
     async def _wake_stalled(self, session: WorkerSession) -> None:
         """Other code is here: runs that were parked by a bug in another build are tried again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aiki_server.core.pace import NOTHING, Look
 from aiki_server.core.runs import LISTED_CLOSED_STATES, LeaseToken, ReadyEntry
 from aiki_server.store import keys, replies
 from aiki_server.store.scripts import script
@@ -20,6 +21,34 @@ class SweepStore:
     def __init__(self, flusher: Flusher, clock: Clock) -> None:
         self._flusher = flusher
         self._clock = clock
+
+    def look(self, *, partition: int) -> Future[Look]:
+        """What the partition holds that somebody may have to act on."""
+        prefix = keys.tag(partition)
+        command = script("look").command(
+            (
+                f"{prefix}ready",
+                f"{prefix}timers",
+                keys.deadlines(prefix),
+                keys.outbox(partition),
+                f"{prefix}holders",
+            ),
+            (),
+        )
+
+        def decode(reply: Reply) -> Look:
+            if reply is None:
+                return NOTHING
+            ready, timer, deadline, outbox, holders = reply
+            return Look(
+                ready_ms=_ms(ready),
+                timer_ms=_ms(timer),
+                deadline_ms=_ms(deadline),
+                outbox=outbox,
+                holders=tuple(_texts(holders)),
+            )
+
+        return self._flusher.submit(command, decode)
 
     async def ready(
         self, *, partition: int, before_ms: int, skip: int = 0, count: int = 100
@@ -144,6 +173,10 @@ class SweepStore:
             (run_id, closed_before_ms),
         )
         return self._flusher.submit(command, int)
+
+
+def _ms(score: bytes) -> int | None:
+    return int(float(score)) if score else None
 
 
 def _texts(reply: list[bytes]) -> list[str]:
