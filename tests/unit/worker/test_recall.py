@@ -75,7 +75,7 @@ async def test_a_recall_names_its_lease() -> None:
 async def test_credit_is_for_free_slots_and_what_is_prefetched() -> None:
     """What waits counts against the prefetched."""
     async with a_stream(slots=4, prefetch=3) as (peer, stream):
-        assert (await stream.next("credit")).tasks_total == 1 + 3
+        assert (await stream.next("credit")).tasks_total == 2 + 3
         for number in range(6):
             stream.say(task_assignment=task(f"t{number}"))
         for _ in range(4):
@@ -110,22 +110,25 @@ async def test_what_a_blocked_loop_does_not_come_to_goes_back() -> None:
         settings = load_settings(address=peer.address, identity="w1", slots=4)
         worker = Worker(collect([flows]), settings)
         running = asyncio.create_task(asyncio.to_thread(worker.run_forever))
-        stream = await peer.stream()
-        await stream.next("credit")
-        stream.say(task_assignment=task("one", "blocks"))
-        assert await asyncio.to_thread(flows.blocked.wait, 10)
-        stream.say(task_assignment=task("two", "double", "[1]"))
-        stream.say(run_grant=grant("chain", [started("chain")]))
-        stream.say(recall=recall(lease(address="two")))
-        first = await stream.next("release")
-        stream.say(recall=recall(lease()))
-        second = await stream.next("release")
-        flows.go_on.set()
-        while (stream.credit.tasks_total, stream.credit.runs_total) != (2 + 1, 1 + 4):
+        try:
+            stream = await peer.stream()
             await stream.next("credit")
-        peer.agree()
-        worker.stop()
-        await running
+            stream.say(task_assignment=task("one", "blocks"))
+            assert await asyncio.to_thread(flows.blocked.wait, 10)
+            stream.say(task_assignment=task("two", "double", "[1]"))
+            stream.say(run_grant=grant("chain", [started("chain")]))
+            stream.say(recall=recall(lease(address="two")))
+            first = await stream.next("release")
+            stream.say(recall=recall(lease()))
+            second = await stream.next("release")
+            flows.go_on.set()
+            while (stream.credit.tasks_total, stream.credit.runs_total) != (2 + 2, 1 + 4):
+                await stream.next("credit")
+        finally:
+            flows.go_on.set()
+            peer.agree()
+            worker.stop()
+            await running
 
     assert (first.lease, second.lease) == (lease(address="two"), lease())
 
