@@ -10,6 +10,8 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, overload
 from uuid import uuid4
 
+from google.protobuf import duration_pb2
+
 from aiki.v1 import workflow_pb2
 from aiki_client import convert
 from aiki_client.channels import Tls
@@ -149,9 +151,13 @@ class Client(TaskCompletions):
         id_policy: IdPolicy = IdPolicy.EQUAL,
         require_worker: bool = False,
         timeout: Duration | None = None,
+        chain_timeout: Duration | None = None,
         delay: Duration | None = None,
+        signal: tuple[str, object] | None = None,
     ) -> Run[Any]:
         """Start a run of a workflow whose definition is not at hand; arguments are encoded as what they are.
+
+        *signal*, a name and a value, is in the mailbox of the run from the start, or goes to the run that is there.
 
         Raises:
             NoWorkerError, UnknownWorkflowError, UnknownVersionError: no connected worker serves it, and
@@ -159,19 +165,23 @@ class Client(TaskCompletions):
             WorkflowIdTaken: the workflow id is in use.
         """
         given = ValueCodec(Any, f"the input of workflow {workflow!r}")
-        run_id, workflow_id = await self._start(
-            workflow_pb2.StartRunRequest(
-                workflow=workflow,
-                version=version,
-                workflow_id=workflow_id or "",
-                queue=queue,
-                input=payload_to_wire(given.encode({"args": list(args), "kwargs": dict(kwargs or {})})),
-                id_policy=POLICIES[id_policy],
-                require_worker=require_worker,
-                timeout=convert.duration(None if timeout is None else parse(timeout)),
-                delay=convert.duration(None if delay is None else parse(delay)),
-            )
+        request = workflow_pb2.StartRunRequest(
+            workflow=workflow,
+            version=version,
+            workflow_id=workflow_id or "",
+            queue=queue,
+            input=payload_to_wire(given.encode({"args": list(args), "kwargs": dict(kwargs or {})})),
+            id_policy=POLICIES[id_policy],
+            require_worker=require_worker,
+            timeout=_wire_duration(timeout),
+            chain_timeout=_wire_duration(chain_timeout),
+            delay=_wire_duration(delay),
         )
+        if signal is not None:
+            name, value = signal
+            request.signal.name = name
+            request.signal.value.CopyFrom(payload_to_wire(ValueCodec(Any, f"signal {name!r}").encode(value)))
+        run_id, workflow_id = await self._start(request)
         return self._handle(run_id, workflow_id, None)
 
     @overload
@@ -280,3 +290,7 @@ def start_request(
         chain_timeout=convert.duration(options.chain_timeout),
         delay=convert.duration(options.delay),
     )
+
+
+def _wire_duration(given: Duration | None) -> duration_pb2.Duration | None:
+    return convert.duration(None if given is None else parse(given))

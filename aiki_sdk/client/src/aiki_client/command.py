@@ -56,7 +56,9 @@ for command in (*COMMANDS, logs):
 @click.option("--queue", default="default", show_default=True)
 @click.option("--id-policy", type=POLICY, default="equal", show_default=True, help="When the id is in use.")
 @click.option("--timeout", type=DURATION, help="The longest the run may take, such as 1h30m.")
+@click.option("--chain-timeout", type=DURATION, help="Likewise, with all that continue or retry it.")
 @click.option("--delay", type=DURATION, help="Begin so much later.")
+@click.option("--signal", nargs=2, type=(str, JSON_VALUE), metavar="NAME JSON", help="A first message to it.")
 @click.option("--require-worker", is_flag=True, help="Refuse when no connected worker serves the workflow.")
 @click.option("--wait", is_flag=True, help="Wait for the result and print it.")
 @connected
@@ -69,7 +71,9 @@ def start(
     queue: str,
     id_policy: str,
     timeout: timedelta | None,
+    chain_timeout: timedelta | None,
     delay: timedelta | None,
+    signal: tuple[str, object] | None,
     require_worker: bool,  # noqa: FBT001  a flag of the command line
     wait: bool,  # noqa: FBT001  as above
     as_json: bool,  # noqa: FBT001  as above
@@ -89,7 +93,9 @@ def start(
             id_policy=IdPolicy(id_policy),
             require_worker=require_worker,
             timeout=timeout,
+            chain_timeout=chain_timeout,
             delay=delay,
+            signal=signal,
         )
         if wait:
             return _print_outcome(await started.wait(), as_json=as_json)

@@ -165,18 +165,23 @@ class Run(RunControls, Generic[R]):
             for line in page.lines:
                 yield convert.log_line(line)
 
-    async def signal(self, signal: Signal[T], value: T) -> None:
+    async def signal(self, signal: Signal[T], value: T, *, dedupe_id: str | None = None) -> None:
         """Put a message into the run's mailbox.
+
+        Args:
+            signal: which signal.
+            value: its value.
+            dedupe_id: what is sent again to this workflow id with the same one, within a day, is not delivered again.
 
         Raises:
             PayloadTypeError: *value* does not fit the signal's type.
             RunClosedError: the run is over.
         """
-        await self._signal(signal.name, signal.codec, value)
+        await self._signal(signal.name, signal.codec, value, dedupe_id)
 
-    async def signal_by_name(self, name: str, value: object) -> None:
-        """Put a message into the run's mailbox, without its definition at hand."""
-        await self._signal(name, ValueCodec(Any, f"the value of signal {name!r}"), value)
+    async def signal_by_name(self, name: str, value: object, *, dedupe_id: str | None = None) -> None:
+        """Put a message into the run's mailbox, without its definition at hand: a value that does not fit is dropped."""
+        await self._signal(name, ValueCodec(Any, f"the value of signal {name!r}"), value, dedupe_id)
 
     async def query(self, query: Query[P, A], /, *args: P.args, **kwargs: P.kwargs) -> A:
         """Ask the run; it may be closed. A worker that serves it answers, from what is recorded.
@@ -244,11 +249,11 @@ class Run(RunControls, Generic[R]):
         with calling(f"update {request.name}", aiki_run_id=self.run_id) as request.traceparent:
             return await send_update(self._connection, request, self.failure_of)
 
-    async def _signal(self, name: str, codec: ValueCodec, value: object) -> None:
+    async def _signal(self, name: str, codec: ValueCodec, value: object, dedupe_id: str | None) -> None:
         request = workflow_pb2.SignalRunRequest(
             namespace=self.namespace,
             run=self._reference,
-            request_id=uuid4().hex,
+            request_id=dedupe_id or uuid4().hex,
             name=name,
             value=payload_to_wire(codec.encode(value)),
         )

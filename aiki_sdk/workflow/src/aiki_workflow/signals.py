@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from typing_extensions import TypeForm
 
 from aiki_task.durations import Duration, parse
+from aiki_task.errors import PayloadError
 from aiki_task.payloads import ValueCodec
 from aiki_workflow.api import current_engine
 
+if TYPE_CHECKING:
+    from aiki_workflow import events
+    from aiki_workflow.engine import RunEngine
+
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 D = TypeVar("D")
 
@@ -35,21 +42,25 @@ class Signal(Generic[T]):
     @overload
     async def wait(self, *, timeout: Duration | None = None, default: D) -> T | D: ...
     async def wait(self, *, timeout: Duration | None = None, default: Any = _MISSING) -> Any:
-        """The next value, in order of arrival; each is taken once.
+        """The next value, in order of arrival; each is taken once. What does not fit the type is dropped and logged.
 
         Raises:
             TimeoutError: none came within *timeout* and there is no *default*.
             NotInRunError: called outside a run.
         """
         limit = None if timeout is None else parse(timeout).total_seconds()
-        inbox = current_engine("a signal").inbox
-        event = inbox.take(self.name)
-        if event is not None:
-            return self.codec.decode(event.value)
+        engine = current_engine("a signal")
+        inbox = engine.inbox
+        while (event := inbox.take(self.name)) is not None:
+            value = self._value_of(event, engine)
+            if value is not _MISSING:
+                return value
         future = inbox.wait(self.name)
         try:
             async with asyncio.timeout(limit):
-                return self.codec.decode((await future).value)
+                while (value := self._value_of(await future, engine)) is _MISSING:
+                    future = inbox.wait(self.name)
+                return value
         except TimeoutError:
             inbox.give_up(self.name, future)
             if isinstance(default, _Missing):
@@ -58,6 +69,15 @@ class Signal(Generic[T]):
         except asyncio.CancelledError:
             inbox.give_up(self.name, future)
             raise
+
+    def _value_of(self, event: events.SignalReceived, engine: RunEngine) -> Any:
+        """Its value; `_MISSING` for one that does not fit, which a sender without the definition can send."""
+        try:
+            return self.codec.decode(event.value)
+        except PayloadError as error:
+            if not engine.loop.replaying:
+                log.error("run %s drops a signal: %s", engine.info.run_id, error)
+            return _MISSING
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,10 +84,11 @@ def move_timer(id_: str, timer: str, due: datetime | None, after: timedelta | No
 @ID
 @click.argument("name")
 @click.argument("value", type=JSON_VALUE, metavar="JSON")
+@click.option("--dedupe-id", help="What is sent again with the same one is not delivered again.")
 @connected
-def signal(id_: str, name: str, value: object, **where: Any) -> int:
+def signal(id_: str, name: str, value: object, dedupe_id: str | None, **where: Any) -> int:
     """Send a message to a run: the signal's NAME and its value in JSON."""
-    return _do(id_, "signalled", lambda run: run.signal_by_name(name, value), **where)
+    return _do(id_, "signalled", lambda run: run.signal_by_name(name, value, dedupe_id=dedupe_id), **where)
 
 
 @click.command()
