@@ -150,6 +150,8 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
             yield address
         finally:
             hub.drain()
+            if not membership.has_others:
+                hub.end_sessions()
             await readiness.tell()
             await server.stop(DRAIN_SECONDS)
             for part in loops:

@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 
+from aiki_client.errors import CoordinatorUnavailableError
 from aiki_task.errors import AikiError
 from aiki_worker.errors import LifespanError, ModuleImportError
 
@@ -20,6 +21,7 @@ SWITCH_SECONDS: Final = 0.0005
 """How long a thread may keep the interpreter while the other waits: the session must not lag behind."""
 COLLECTOR_THRESHOLDS: Final = (20_000, 20, 50)
 PARENT_POLL_SECONDS: Final = 0.25
+NOT_NOW: Final = (LifespanError, CoordinatorUnavailableError)
 # Packages whose frames tell an author nothing.
 NOT_THEIRS: Final = frozenset({"aiki_sdk", "aiki_task", "aiki_worker", "aiki_workflow", "importlib"})
 
@@ -60,7 +62,7 @@ def worker(
     try:
         _serve(modules, address=",".join(address) or None, queues=queues or None, **options)
     except AikiError as error:
-        kind = _NotNowError if isinstance(error, LifespanError) else click.ClickException
+        kind = _NotNowError if isinstance(error, NOT_NOW) else click.ClickException
         raise kind(f"{error}{_place_of(error)}") from error
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +18,11 @@ import grpc
 import grpc.aio
 
 from aiki.v1 import worker_pb2, worker_pb2_grpc
-from aiki_client.channels import Tls, open_channel
+from aiki_client.connection import reason_of
 from aiki_client.errors import error_info, from_rpc
 from aiki_worker import messages, wire
 from aiki_worker.clock import StoreClock
+from aiki_worker.lines import Line, Lines, retry_seconds
 from aiki_worker.outbox import Outbox
 from aiki_worker.runtime import runtime
 
@@ -36,21 +36,9 @@ OF_ONE_STREAM: Final = frozenset({"credit", "recall_ack"})
 """What means nothing on another stream than the one it was said for."""
 FRAME_BYTES_MAX: Final = 2 * 1024 * 1024
 WELCOME_SECONDS_MAX: Final = 10.0
-RETRY_SECONDS_FIRST: Final = 0.05
-RETRY_SECONDS_MAX: Final = 5.0
 TOLD_EVERY: Final = 10
 """Of attempts to connect that fail one after the other, how many make one line of log."""
 NOT_NOW: Final = frozenset({"DRAINING", "STORE_UNAVAILABLE", "STORE_UNSAFE"})
-CHANNEL_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
-    ("grpc.max_send_message_length", 16 * 1024 * 1024),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1000),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    # Else a channel inherits the backoff of the one before it.
-    ("grpc.use_local_subchannel_pool", 1),
-)
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +60,10 @@ class Identity:
 
 class StreamOverError(Exception):
     """The stream is of no more use. Never leaves this module."""
+
+
+class MovingError(Exception):
+    """The coordinator wants to go, and another one is ready. Never leaves this module."""
 
 
 class SessionLostError(Exception):
@@ -101,16 +93,16 @@ class Session:
 
     def __init__(
         self,
-        addresses: Sequence[str],
+        lines: Lines,
         identity: Identity,
         clock: StoreClock,
         deliver: Callable[[list[messages.Inbound]], None],
-        tls: Tls | None = None,
     ) -> None:
-        self._tls = tls
         self.outbox = Outbox()
         self.ttl_s = 0.0
-        self._addresses = addresses
+        self._lines = lines
+        self._left: tuple[Line, Call] | None = None
+        self._coordinator_goes = asyncio.Event()
         self._identity = identity
         self._clock = clock
         self._deliver = deliver
@@ -155,31 +147,36 @@ class Session:
         try:
             await self._run()
         finally:
+            await _close(self._left)
             self._ended.set()
 
     async def _run(self) -> None:
-        turn, failures = 0, 0
+        failures = 0
         while True:
-            address = self._addresses[turn % len(self._addresses)]
+            line = await self._lines.following()
             streams = self._streams
             try:
-                await self._speak(address)
+                if line is not None:
+                    await self._speak(line)
             except FinishedError:
                 return
+            except MovingError as error:
+                log.info("coordinator %s wants to go: moving to %s", line and line.address, error)
+                continue
             except SessionLostError:
                 self._lose()
-            except StreamOverError as error:
-                log.warning("stream to %s broke: %s", address, error)
-            except TimeoutError:
-                log.warning("coordinator %s does not answer: trying again", address)
-            except grpc.aio.AioRpcError as error:
-                if not self._may_go_on(address, error, failures):
+            except (StreamOverError, TimeoutError, grpc.aio.AioRpcError) as error:
+                assert line is not None
+                if not self._may_go_on(line.address, error, failures):
                     return
+            unreachable = self._lines.end_of_patience
+            if unreachable is not None:
+                self._deliver([messages.Fatal(unreachable)])
+                return
             if self._closing and not self.outbox.leases:
                 return
             failures = 0 if self._streams != streams else failures + 1
-            turn += 1
-            await asyncio.sleep(_retry_seconds(failures))
+            await asyncio.sleep(retry_seconds(failures))
 
     async def release_all(self) -> None:
         """Give every lease back, whatever is under way: the worker is about to die."""
@@ -198,7 +195,13 @@ class Session:
         self._incarnation = ""
         self._deliver([messages.SessionLost()])
 
-    def _may_go_on(self, address: str, error: grpc.aio.AioRpcError, failures: int) -> bool:
+    def _may_go_on(self, address: str, error: Exception, failures: int) -> bool:
+        if not isinstance(error, grpc.aio.AioRpcError):
+            reason = str(error) or "no answer in time"
+            self._lines.failed(address, reason)
+            log.warning("stream to %s broke: %s", address, reason)
+            return True
+        self._lines.failed(address, reason_of(error))
         info = error_info(error)
         if info is not None and info.reason == "SESSION_LOST":
             self._lose()
@@ -212,27 +215,47 @@ class Session:
             log.warning("coordinator %s does not answer (%s): trying again", address, reason)
         return True
 
-    async def _speak(self, address: str) -> None:
-        async with open_channel(address, self._tls, CHANNEL_OPTIONS) as channel:
-            stub: worker_pb2_grpc.WorkerServiceAsyncStub = worker_pb2_grpc.WorkerServiceStub(channel)
-            call = stub.Session()
-            try:
-                async with asyncio.timeout(WELCOME_SECONDS_MAX):
-                    stream = await self._greet(call)
-                log.info("connected to %s as %s", address, self._incarnation)
-                try:
-                    async with asyncio.TaskGroup() as group:
-                        group.create_task(self._send(stream))
-                        group.create_task(self._receive(stream))
-                        group.create_task(self._renew(stream))
-                except BaseExceptionGroup as errors:
-                    # The first to end has the reason; the others went down with it.
-                    raise errors.exceptions[0] from None
-            except asyncio.InvalidStateError as error:
-                raise StreamOverError("it was closed") from error
-            finally:
-                self._stream = None
-                call.cancel()
+    async def _speak(self, line: Line) -> None:
+        stub: worker_pb2_grpc.WorkerServiceAsyncStub = worker_pb2_grpc.WorkerServiceStub(line.channel)
+        call = stub.Session()
+        left, self._left = self._left, None
+        is_moving = False
+        try:
+            async with asyncio.timeout(WELCOME_SECONDS_MAX):
+                stream = await self._greet(call)
+            await _close(left)
+            left = None
+            self._lines.welcomed()
+            log.info("connected to %s as %s", line.address, self._incarnation)
+            await self._converse(stream)
+        except MovingError:
+            is_moving = True
+            self._left = (line, call)
+            raise
+        except asyncio.InvalidStateError as error:
+            raise StreamOverError("it was closed") from error
+        finally:
+            self._stream = None
+            await _close(left)
+            if not is_moving:
+                await _close((line, call))
+
+    async def _converse(self, stream: _Stream) -> None:
+        self._coordinator_goes.clear()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._send(stream))
+                group.create_task(self._receive(stream))
+                group.create_task(self._renew(stream))
+                group.create_task(self._move())
+        except BaseExceptionGroup as errors:
+            # The first to end has the reason; the others went down with it.
+            raise errors.exceptions[0] from None
+
+    async def _move(self) -> None:
+        """Once the coordinator wants to go: find another, and leave for it when it is there."""
+        await self._coordinator_goes.wait()
+        raise MovingError(await self._lines.make_next())
 
     async def _greet(self, call: Call) -> _Stream:
         await call.write(worker_pb2.SessionRequest(messages=[self._hello()]))
@@ -329,7 +352,7 @@ class Session:
         if inbound:
             self._deliver(inbound)
         if leaving:
-            raise StreamOverError("the coordinator wants to go")
+            self._coordinator_goes.set()
         if self._closing:
             self._wake.set()
 
@@ -374,6 +397,7 @@ def _ends_lease(
     return False
 
 
-def _retry_seconds(failures: int) -> float:
-    longest = min(RETRY_SECONDS_MAX, RETRY_SECONDS_FIRST * 2.0 ** min(failures, 16))
-    return longest * random.uniform(0.5, 1)
+async def _close(left: tuple[Line, Call] | None) -> None:
+    if left is not None:
+        left[1].cancel()
+        await left[0].close()

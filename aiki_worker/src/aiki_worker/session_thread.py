@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final
 
 from aiki.v1 import worker_pb2
-from aiki_client.channels import Tls
 from aiki_worker import messages
 from aiki_worker.clock import StoreClock
+from aiki_worker.lines import Lines
 from aiki_worker.session import Identity, Session
 from aiki_worker.watchdog import Watchdog
 
@@ -32,7 +32,7 @@ class SessionThread:
 
     def __init__(
         self,
-        addresses: Sequence[str],
+        lines: Lines,
         identity: Identity,
         clock: StoreClock,
         *,
@@ -40,12 +40,10 @@ class SessionThread:
         doing: Callable[[], str],
         die: Callable[[int], object],
         beside: Callable[[], AbstractAsyncContextManager[object]] = nullcontext,
-        tls: Tls | None = None,
     ) -> None:
-        self._tls = tls
         self._beside = beside
         self._main = asyncio.get_running_loop()
-        self._addresses = addresses
+        self._lines = lines
         self._identity = identity
         self._clock = clock
         self._heard = heard
@@ -117,7 +115,7 @@ class SessionThread:
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_tell_unless_noise)
-        self._session = Session(self._addresses, self._identity, self._clock, self._deliver, self._tls)
+        self._session = Session(self._lines, self._identity, self._clock, self._deliver)
         self._ready.set()
         async with self._beside(), asyncio.TaskGroup() as group:
             watch = group.create_task(self._watch(self._session))

@@ -43,7 +43,7 @@ class WorkerSettings(BaseSettings):
 
     address: str = Field(
         default_factory=lambda: load_client_settings().address,
-        description="`host:port` of coordinators, several with commas; default: the client's",
+        description="`host:port` of coordinators, several with commas, or `dns:///name:port`; default: the client's",
     )
     namespace: str = Field(
         default_factory=lambda: load_client_settings().namespace,
@@ -91,6 +91,10 @@ class WorkerSettings(BaseSettings):
         default="",
         description="where it serves `/livez`, `/readyz` and `/metrics`, as `HOST:PORT`; empty: nowhere",
     )
+    connect_timeout: timedelta = Field(
+        default=timedelta(minutes=1),
+        description="how long a worker that no coordinator has welcomed yet looks for one, such as `30s`; `0s`: for ever",
+    )
     grace: timedelta = Field(
         default=timedelta(seconds=10),
         description="how long running work may take to finish when the worker is told to stop, such as `30s`",
@@ -126,6 +130,7 @@ class WorkerSettings(BaseSettings):
         return value
 
     @field_validator("grace", "task_process_grace", mode="before")
+    @field_validator("grace", "connect_timeout", mode="before")
     @classmethod
     def _duration(cls, value: Duration) -> timedelta:
         return parse(value)

@@ -10,13 +10,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
-from aiki_client.connection import parse_addresses
+from aiki_client.coordinators import Coordinators
 from aiki_task.lifespan import Resources
 from aiki_worker import metrics
 from aiki_worker.clock import StoreClock
 from aiki_worker.dispatcher import Dispatcher
 from aiki_worker.handlers import Handlers
 from aiki_worker.http import metrics_routes, probe_routes, serving_http
+from aiki_worker.lines import Lines
 from aiki_worker.resources import opening
 from aiki_worker.session import Identity
 from aiki_worker.session_thread import SessionThread
@@ -40,7 +41,7 @@ class Worker:
         self.handlers = handlers
         self.settings = settings
         self._die = die
-        self._addresses = parse_addresses([settings.address])
+        self._coordinators = Coordinators([settings.address])
         self._loop: asyncio.AbstractEventLoop | None = None
         self._dispatcher: Dispatcher | None = None
         self._end: asyncio.Future[None] | None = None
@@ -77,13 +78,16 @@ class Worker:
         clock = StoreClock()
         dispatcher = self._dispatcher = Dispatcher(self.handlers, self.settings, clock, self._over, resources)
         session: SessionThread = SessionThread(
-            self._addresses,
+            Lines(
+                self._coordinators,
+                self.settings.connect_timeout.total_seconds() or None,
+                self.settings.tls,
+            ),
             self._identity(),
             clock,
             heard=dispatcher.pump,
             doing=dispatcher.doing,
             die=self._die,
-            tls=self.settings.tls,
             beside=partial(self._serving_http, lambda: session.is_connected),
         )
         dispatcher.connect(session)

@@ -8,7 +8,7 @@ import pytest
 
 from aiki_client import connection
 from aiki_client.client import Client
-from aiki_client.connection import parse_addresses
+from aiki_client.coordinators import parse_addresses
 from aiki_client.errors import CoordinatorUnavailableError, SettingsError
 
 

@@ -1,4 +1,4 @@
-"""The way to a coordinator: one channel for each address, the next one tried when one does not answer.
+"""The way to a coordinator: any of them at first, the next one tried when one does not answer.
 
 Invariant: a request is sent again only when nobody answered or the answer was "not now", and every
 request that goes through `call` may be repeated. Everything else is told at once.
@@ -20,7 +20,8 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from aiki.v1 import workflow_pb2, workflow_pb2_grpc
 from aiki_client import poller
 from aiki_client.channels import Tls, open_channel
-from aiki_client.errors import CoordinatorUnavailableError, SettingsError, error_info, from_rpc
+from aiki_client.coordinators import Coordinators
+from aiki_client.errors import CoordinatorUnavailableError, error_info, from_rpc
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -30,7 +31,6 @@ CONNECT_PATIENCE: Final = timedelta(seconds=3)
 RETRY_PATIENCE: Final = timedelta(seconds=30)
 ANSWER_TIMEOUT: Final = timedelta(seconds=10)
 PAUSE_SECONDS_MAX: Final = 1.0
-PORT: Final = 7700
 NOT_NOW: Final = frozenset({"DRAINING", "STORE_UNAVAILABLE"})
 NOBODY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 OPTIONS: Final = (
@@ -55,19 +55,18 @@ MEANINGS: Final = {
 class NotNowError(Exception):
     """A request that may be sent again. Never leaves this module."""
 
-    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+    def __init__(self, error: grpc.aio.AioRpcError | None = None) -> None:
         self.error = error
         super().__init__()
 
 
 @dataclass(slots=True, kw_only=True)
 class Endpoint:
-    """One address, its channel, and why it last did not answer."""
+    """One address and its channel."""
 
     address: str
     channel: grpc.aio.Channel
     stub: "workflow_pb2_grpc.WorkflowServiceAsyncStub"
-    reason: str
 
 
 class Connection:
@@ -75,16 +74,13 @@ class Connection:
 
     def __init__(self, addresses: Sequence[str], tls: Tls | None = None) -> None:
         self._tls = tls
-        self.addresses = parse_addresses(addresses)
-        self._endpoints: list[Endpoint] = []
-        self._current = 0
+        self._coordinators = Coordinators(addresses)
+        self._endpoints: dict[str, Endpoint] | None = None
+        self._current: Endpoint | None = None
 
     async def __aenter__(self) -> Self:
         poller.be_quiet()
-        for address in self.addresses:
-            channel = open_channel(address, self._tls, OPTIONS)
-            stub = workflow_pb2_grpc.WorkflowServiceStub(channel)
-            self._endpoints.append(Endpoint(address=address, channel=channel, stub=stub, reason="not tried"))
+        self._endpoints = {}
         try:
             await self._persist(self._ask_health, CONNECT_PATIENCE)
         except BaseException:
@@ -212,23 +208,34 @@ class Connection:
         try:
             return await retrying(self._try_current, attempt)
         except NotNowError as not_now:
-            if error_info(not_now.error) is not None:
+            if not_now.error is not None and error_info(not_now.error) is not None:
                 raise from_rpc(not_now.error) from not_now.error
-            reasons = {endpoint.address: endpoint.reason for endpoint in self._endpoints}
-            raise CoordinatorUnavailableError(reasons) from not_now.error
+            raise CoordinatorUnavailableError(self._coordinators.reasons) from not_now.error
 
     async def _try_current(self, attempt: Callable[[Endpoint], Awaitable[T]]) -> T:
-        if not self._endpoints:
-            raise RuntimeError("the client is not connected: use it inside 'async with Client.connect(…)'")
-        endpoint = self._endpoints[self._current % len(self._endpoints)]
+        endpoint = self._current = self._current or await self._next()
         try:
             return await attempt(endpoint)
         except grpc.aio.AioRpcError as error:
             if not _is_transient(error):
                 raise from_rpc(error) from error
-            endpoint.reason = reason_of(error)
-            self._current += 1
+            self._coordinators.failed(endpoint.address, reason_of(error))
+            if self._current is endpoint:
+                self._current = None
             raise NotNowError(error) from error
+
+    async def _next(self) -> Endpoint:
+        endpoints = self._endpoints
+        if endpoints is None:
+            raise RuntimeError("the client is not connected: use it inside 'async with Client.connect(…)'")
+        address = await self._coordinators.following()
+        if address is None:
+            raise NotNowError
+        if address not in endpoints:
+            channel = open_channel(address, self._coordinators.tls_for(address, self._tls), OPTIONS)
+            stub = workflow_pb2_grpc.WorkflowServiceStub(channel)
+            endpoints[address] = Endpoint(address=address, channel=channel, stub=stub)
+        return endpoints[address]
 
     @staticmethod
     async def _ask_health(endpoint: Endpoint) -> None:
@@ -241,31 +248,9 @@ class Connection:
                 raise
 
     async def _close(self) -> None:
-        endpoints, self._endpoints = self._endpoints, []
-        await asyncio.gather(*(endpoint.channel.close() for endpoint in endpoints))
-
-
-def parse_addresses(addresses: Sequence[str]) -> tuple[str, ...]:
-    """`host:port` each, a list being written with commas; the port is 7700 when left out.
-
-    Raises:
-        SettingsError: an address is none, or there is none.
-    """
-    parts = [part.strip() for address in addresses for part in address.split(",")]
-    parsed = tuple(_with_port(part) for part in parts if part)
-    if not parsed:
-        raise SettingsError("no address of a coordinator: name one as host:port, such as localhost:7700")
-    return tuple(dict.fromkeys(parsed))
-
-
-def _with_port(address: str) -> str:
-    found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+)(?::(\d{1,5}))?", address)
-    port = int(found[2] or PORT) if found else 0
-    if found is None or not 0 < port < 2**16:
-        raise SettingsError(
-            f"{address!r} is no address of a coordinator: write host:port, such as localhost:7700"
-        )
-    return f"{found[1]}:{port}"
+        endpoints, self._endpoints = self._endpoints or {}, None
+        self._current = None
+        await asyncio.gather(*(endpoint.channel.close() for endpoint in endpoints.values()))
 
 
 def _is_transient(error: grpc.aio.AioRpcError) -> bool:

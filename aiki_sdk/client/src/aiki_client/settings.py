@@ -38,7 +38,8 @@ class ClientSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AIKI_", extra="forbid", frozen=True)
 
     address: str = Field(
-        default="localhost:7700", description="`host:port` of coordinators, several with commas"
+        default="localhost:7700",
+        description="`host:port` of coordinators, several with commas, or `dns:///name:port`",
     )
     namespace: str = Field(default="default", min_length=1, description="whose runs are meant")
     tls: bool = Field(default=False, description="speak TLS; so does naming any of the files below")

@@ -27,6 +27,11 @@ class Membership:
         self._alive: frozenset[str] = frozenset()
         self.moved = asyncio.Event()
 
+    @property
+    def has_others(self) -> bool:
+        """Whether other coordinators were alive when it last looked."""
+        return bool(self._alive - {self._coordinator_id})
+
     async def run(self) -> None:
         """Say that this coordinator is there, and look who else is, until cancelled."""
         while True:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from aiki_server.core.runs import Hint
+from aiki_server.core.runs import Attention, Hint, TaskAttention
 from aiki_server.rpc.hub import Hub
 from aiki_server.store import StreamReader
 from aiki_server.store.errors import StoreError
@@ -133,14 +133,28 @@ class Hints:
         """Grant what the hint names; false when nobody here has credit for it."""
         hub = self._hub
         session = hub.matching.pick_for_hint(hint.run_id, *work, tasks=bool(hint.address))
+        if session is None and hub.draining.is_set():
+            # For another coordinator, at once: it would claim this only when it is old.
+            hub.when_done(hub.stores.queues.hint(_about(hint, work)), lambda _: self._done(hint))
+            return True
         if session is None:
             return False
-        hub.when_done(hub.stores.queues.done([hint]), lambda _: None)
+        self._done(hint)
         if hint.address:
             hub.matching.take(session, hint.run_id, hint.address)
         else:
             hub.matching.grant(session, hint.run_id)
         return True
+
+    def _done(self, hint: Hint) -> None:
+        self._hub.when_done(self._hub.stores.queues.done([hint]), lambda _: None)
+
+
+def _about(hint: Hint, work: Work) -> Attention | TaskAttention:
+    namespace, queue, handler = work
+    if hint.address:
+        return TaskAttention(hint.run_id, hint.address, namespace, queue, handler)
+    return Attention(hint.run_id, namespace, queue, handler, None, "", stalled=False, fresh=False)
 
 
 def _served(hub: Hub) -> dict[str, tuple[Work, int]]:

@@ -47,13 +47,18 @@ class Hub:
         self.outboxes_moved: set[int] = set()
 
     def drain(self) -> None:
-        """Take nobody new, send the workers elsewhere, let nobody wait."""
+        """Take nobody new, ask the workers to go elsewhere, let nobody wait."""
         self.draining.set()
         for session in list(self.sessions.values()):
             session.draining = True
             session.send(worker_pb2.CoordinatorMessage(drain=worker_pb2.Drain()))
-            session.end()
         self.waiters.wake_all()
+        self.matching.credit_came.set()
+
+    def end_sessions(self) -> None:
+        """There is no elsewhere: the workers wait for a coordinator to come."""
+        for session in list(self.sessions.values()):
+            session.end()
 
     def add(self, session: Session) -> None:
         """A session is connected."""

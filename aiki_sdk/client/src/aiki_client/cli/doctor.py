@@ -20,7 +20,8 @@ from aiki_client.channels import Tls, open_channel
 from aiki_client.cli.options import connected
 from aiki_client.cli.output import console, print_json
 from aiki_client.cli.program import FAILED, OK
-from aiki_client.connection import parse_addresses, reason_of
+from aiki_client.connection import reason_of
+from aiki_client.coordinators import parse_addresses
 from aiki_client.settings import load_settings
 
 if TYPE_CHECKING:
