@@ -137,6 +137,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
                 Timers(hub).run(),
                 OutboxPump(hub).run(),
                 Deadlines(hub, survey, timedelta(seconds=settings.timeout_grace_seconds)).run(),
+                hub.questions.forwarding.run(),
                 Sweeper(
                     hub,
                     membership,

@@ -19,6 +19,8 @@ from aiki_server.core.runs import (
 )
 from aiki_server.core.stealing import Rules
 from aiki_server.rpc.answers import when_done
+from aiki_server.rpc.followers import FOLLOWING, Followers
+from aiki_server.rpc.forwarding import FORWARDED
 from aiki_server.rpc.matching import Matching
 from aiki_server.rpc.questions import Questions
 from aiki_server.rpc.session import Session, lease_from_wire
@@ -42,6 +44,7 @@ class Hub:
         self.matching = Matching(stores, self.released)
         self.waiters = Waiters()
         self.questions = Questions(self)
+        self.followers = Followers(self)
         self.stealing = Stealing(self, stealing)
         self.outbox_moved = asyncio.Event()
         self.outboxes_moved: set[int] = set()
@@ -155,6 +158,12 @@ class Hub:
         kind, rest = message.split(" ", 1)
         if kind == "ended":
             self.waiters.ended(rest)
+            return
+        if kind in FORWARDED:
+            self.questions.forwarding.heard(kind, rest)
+            return
+        if kind in FOLLOWING:
+            self.followers.heard(kind, rest)
             return
         incarnation, run_id, epoch, nonce, *address = rest.split(" ", 4)
         session = self.sessions.get(incarnation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 
@@ -13,6 +13,8 @@ class Waiters:
     def __init__(self) -> None:
         self._ended: dict[str, set[asyncio.Event]] = {}
         self._grown: dict[str, set[asyncio.Event]] = {}
+        self.when_grown: Callable[[str], None] = lambda _: None
+        """Told of each run that grows here."""
 
     @contextmanager
     def ending(self, run_id: str) -> Generator[asyncio.Event]:
@@ -22,12 +24,17 @@ class Waiters:
 
     @contextmanager
     def growing(self, run_id: str) -> Generator[asyncio.Event]:
-        """An event that is set when the run's history may have grown through this coordinator."""
+        """An event that is set when the run's history may have grown."""
         with _registered(self._grown, run_id) as event:
             yield event
 
     def grew(self, run_id: str) -> None:
         """The history has grown."""
+        self.when_grown(run_id)
+        self.grew_elsewhere(run_id)
+
+    def grew_elsewhere(self, run_id: str) -> None:
+        """The history has grown, through another coordinator."""
         for event in self._grown.get(run_id, ()):
             event.set()
 
@@ -35,7 +42,7 @@ class Waiters:
         """The run has closed, stalled or answered."""
         for event in self._ended.get(run_id, ()):
             event.set()
-        self.grew(run_id)
+        self.grew_elsewhere(run_id)
 
     def wake_all(self) -> None:
         """This coordinator goes."""

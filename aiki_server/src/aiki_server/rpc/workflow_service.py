@@ -28,6 +28,7 @@ from aiki_server.store.errors import StoreError
 WAIT_SECONDS_MAX = 60.0
 LOOK_AGAIN_SECONDS = 3.0
 FOLLOW_SECONDS = 0.5
+"""How long a change may go unseen that nobody tells of: other coordinators do, unless their message is lost."""
 HISTORY_PAGE = 500
 
 
@@ -146,7 +147,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
                     return
                 else:
                     await self._refuse_when_draining(context)
-                    # What another coordinator commits is not told here, and is seen a little later.
+                    await self._hub.followers.ask(run_id)
                     await set_within(grew, FOLLOW_SECONDS)
 
     @answering
@@ -180,6 +181,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
                     if record.state.is_closed:
                         return
                     await self._refuse_when_draining(context)
+                    await self._hub.followers.ask(record.run_id)
                     await set_within(grew, FOLLOW_SECONDS)
                 reference = workflow_pb2.RunReference(run_id=record.run_id)
                 record = await find(self._stores, request.namespace, reference, context)

@@ -22,6 +22,7 @@ from aiki_server.store.deadlines import DeadlineStore
 from aiki_server.store.errors import StoreError, StoreUnavailableError, StoreUnsafeError
 from aiki_server.store.flusher import Flusher
 from aiki_server.store.guard import Guard
+from aiki_server.store.letters import LetterStore
 from aiki_server.store.listing import ListingStore
 from aiki_server.store.logs import LogStore
 from aiki_server.store.observed import ObservationStore
@@ -91,6 +92,7 @@ class Stores:
     observed: ObservationStore
     pictures: PictureStore
     logs: LogStore
+    letters: LetterStore
     clock: Clock
     health: StoreHealth
     flusher: Flusher
@@ -142,6 +144,7 @@ def _stores(flusher: Flusher, clock: Clock, health: StoreHealth, partitions: int
         observed=ObservationStore(flusher),
         pictures=PictureStore(flusher, partitions),
         logs=LogStore(flusher),
+        letters=LetterStore(flusher),
         clock=clock,
         health=health,
         flusher=flusher,

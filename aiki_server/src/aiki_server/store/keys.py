@@ -127,6 +127,11 @@ def coordinator_picture(coordinator_id: str) -> str:
     return f"{{aiki:coordinator:{coordinator_id}}}:picture"
 
 
+def letter(coordinator_id: str, name: str) -> str:
+    """Something for a coordinator that is too long for its stream."""
+    return f"{{aiki:coordinator:{coordinator_id}}}:letter:{name}"
+
+
 def handler_member(namespace: str, queue: str, handler: str) -> str:
     return f"{escaped(namespace)}:{escaped(queue)}:{handler}"
 
