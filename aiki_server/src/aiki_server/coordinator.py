@@ -151,7 +151,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
             yield address
         finally:
             hub.drain()
-            if not membership.has_others:
+            if not await _has_others(membership):
                 hub.end_sessions()
             await readiness.tell()
             await server.stop(DRAIN_SECONDS)
@@ -169,6 +169,15 @@ def _listen(server: grpc.aio.Server, settings: ServerSettings) -> int:
     if settings.tls is None:
         return server.add_insecure_port(settings.listen)
     return server.add_secure_port(settings.listen, settings.tls.credentials())
+
+
+async def _has_others(membership: Membership) -> bool:
+    """Whether the workers have somewhere to go; without a store nobody can be asked, and they are let go."""
+    with contextlib.suppress(StoreError, TimeoutError):
+        async with asyncio.timeout(LEAVE_SECONDS):
+            await membership.look()
+            return membership.has_others
+    return False
 
 
 def _spare_the_collector() -> None:

@@ -270,6 +270,8 @@ class Session:
         self.ttl_s = welcome.lease_ttl.ToTimedelta().total_seconds()
         self._clock.follow(welcome.store_time_ms)
         self.outbox.lost(welcome.lost)
+        if welcome.lost:
+            log.warning("%d leases were lost meanwhile: dropping that work", len(welcome.lost))
         lost = [wire.lease_from_wire(lease) for lease in welcome.lost]
         stream = self._stream = _Stream(self._streams, call, self.ttl_s)
         self._deliver([messages.Connected(stream=stream.number, lost=lost, revision=welcome.revision)])
