@@ -31,7 +31,7 @@ class Rig:
     def __init__(self, cluster: LocalCluster, store: EmbeddedValkey) -> None:
         self.cluster = cluster
         self.store = store
-        self.port = _free_port()
+        self.port = free_port()
 
     async def start(self) -> None:
         """Start everything."""
@@ -79,20 +79,20 @@ async def test_every_run_completes_once(seed: int, tmp_path: Path) -> None:
 
         seen: dict[str, list[events.Event]] = {}
         for victim in dice.choices(["worker-1", "worker-2", "coordinator", "store"], k=KILLS):
-            await _progress(dice.choice(runs), dice.randrange(2, 30))
-            seen |= {run.run_id: await _history(run) for run in runs}
+            await progress(dice.choice(runs), dice.randrange(2, 30))
+            seen |= {run.run_id: await history_of(run) for run in runs}
             await rig.kill(victim)
 
         results = [await run.result(timeout="60s") for run in runs]
-        histories = {run.run_id: await _history(run) for run in runs}
+        histories = {run.run_id: await history_of(run) for run in runs}
 
     assert results == [expected(number) for number in range(RUNS)]
     for run_id, history in histories.items():
         assert history[: len(seen[run_id])] == seen[run_id], "what a client has seen stays"
-        assert _most_common(history) == 1, "no result is recorded twice"
+        assert most_common(history) == 1, "no result is recorded twice"
 
 
-async def _progress(run: Run[int], length: int) -> None:
+async def progress(run: Run[int], length: int) -> None:
     """Wait until a run's history has *length* events, or the run is closed."""
     count = 0
     async for _ in run.history(follow=True):
@@ -101,11 +101,13 @@ async def _progress(run: Run[int], length: int) -> None:
             return
 
 
-async def _history(run: Run[int]) -> list[events.Event]:
+async def history_of(run: Run[int]) -> list[events.Event]:
+    """All of it, as it stands."""
     return [event async for event in run.history()]
 
 
-def _most_common(history: Sequence[events.Event]) -> int:
+def most_common(history: Sequence[events.Event]) -> int:
+    """How often the same thing is recorded at most; 1 when all is well."""
     outcomes = (
         events.TaskCompleted,
         events.TaskFailed,
@@ -117,7 +119,8 @@ def _most_common(history: Sequence[events.Event]) -> int:
     return max(counts.values(), default=1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens at."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
