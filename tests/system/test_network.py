@@ -148,7 +148,7 @@ async def test_a_stream_that_is_cut_again_and_again(tmp_path: Path, size: int) -
 async def test_a_slow_network_is_only_slow(tmp_path: Path) -> None:
     """Nothing breaks, nothing runs twice."""
     async with a_rig(tmp_path, lease_ttl="5s") as rig:
-        rig.proxy.delay_s = 0.05
+        rig.proxy.delay_s = 0.02
         run = await rig.start()
         await assert_each_step_is_recorded_once(rig, run)
 
