@@ -22,7 +22,7 @@ from aiki_client.cli.options import connected
 from aiki_client.cli.output import console
 from aiki_client.cli.program import INTERRUPTED, OK
 from aiki_client.connection import ANSWER_TIMEOUT, Connection, Endpoint
-from aiki_client.settings import load_settings
+from aiki_client.settings import ClientSettings, load_settings
 
 if TYPE_CHECKING:
     from aiki.v1.admin_pb2_grpc import AdminServiceAsyncStub
@@ -47,17 +47,17 @@ def show(*, watch: bool, everything: bool, as_json: bool, address: str | None, n
     settings = load_settings(address=address, namespace=namespace)
     wanted = "" if everything else settings.namespace
     try:
-        asyncio.run(_show([settings.address], wanted, watch=watch, as_json=as_json))
+        asyncio.run(_show(settings, wanted, watch=watch, as_json=as_json))
     except KeyboardInterrupt:
         return INTERRUPTED
     return OK
 
 
-async def _show(addresses: list[str], namespace: str, *, watch: bool, as_json: bool) -> None:
+async def _show(settings: ClientSettings, namespace: str, *, watch: bool, as_json: bool) -> None:
     to = console()
     request = admin_pb2.ShowClusterRequest(namespace=namespace)
     async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(Connection(addresses))
+        connection = await stack.enter_async_context(Connection([settings.address], settings.tls_files))
         redraws = watch and to.is_terminal and not as_json
         live = stack.enter_context(Live(console=to, auto_refresh=False)) if redraws else None
         while True:
