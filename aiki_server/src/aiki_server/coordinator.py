@@ -99,7 +99,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     await membership.look()
     survey = Survey(hub, membership, settings.lease_ttl_seconds)
     server = grpc.aio.server(options=OPTIONS)
-    worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(hub, ttl), server)
+    worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(hub, ttl, stalled), server)
     workflow_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(hub), server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
@@ -138,6 +138,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
                 OutboxPump(hub).run(),
                 Deadlines(hub, survey, timedelta(seconds=settings.timeout_grace_seconds)).run(),
                 hub.questions.forwarding.run(),
+                stalled.run(),
                 Sweeper(
                     hub,
                     membership,

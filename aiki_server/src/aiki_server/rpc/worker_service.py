@@ -11,7 +11,7 @@ from functools import partial
 import grpc
 import structlog
 
-from aiki.v1 import common_pb2, history_pb2, worker_pb2, worker_pb2_grpc
+from aiki.v1 import history_pb2, worker_pb2, worker_pb2_grpc
 from aiki_server.core import ids
 from aiki_server.core.runs import (
     Attention,
@@ -32,6 +32,7 @@ from aiki_server.rpc.reports import Reports
 from aiki_server.rpc.run_logs import keep_logs
 from aiki_server.rpc.served import Served
 from aiki_server.rpc.session import Session as WorkerSession, lease_from_wire
+from aiki_server.rpc.stalled import StalledRuns
 from aiki_server.rpc.status import refuse, refuse_store, status
 from aiki_server.rpc.tallies import tally_commit
 from aiki_server.store.errors import StoreError, StoreScriptError
@@ -40,6 +41,8 @@ from aiki_server.telemetry.metrics import RELEASES, RUNS_STARTED
 REVISION_MIN, REVISION = 1, 2
 """What this coordinator speaks; 2: see docs/protocol.md."""
 HISTORY_PAGE_EVENTS = 1000
+GREETED_AT_ONCE = 32
+"""Of many that come at the same time the others wait, in order: their adoptions would only slow each other down."""
 COMMIT_EVENTS_MAX = 1000
 """Commands and notes; what is drained besides is bounded by the script."""
 log = structlog.get_logger(__name__)
@@ -60,8 +63,10 @@ class _Sent:
 class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     """Sessions of workers."""
 
-    def __init__(self, hub: Hub, lease_ttl: timedelta) -> None:
+    def __init__(self, hub: Hub, lease_ttl: timedelta, stalled: StalledRuns) -> None:
         self._hub = hub
+        self._stalled = stalled
+        self._admission = asyncio.Semaphore(GREETED_AT_ONCE)
         self._stores = hub.stores
         self._ttl = lease_ttl
         self._ttl_ms = round(lease_ttl / timedelta(milliseconds=1))
@@ -81,8 +86,6 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         is_gone = False
         async with asyncio.TaskGroup() as group:
             beside = [group.create_task(self._read(session, request_iterator))]
-            if not session.hello.resume_incarnation:
-                beside.append(group.create_task(self._wake_stalled(session)))
             try:
                 while (frame := await session.next_frame()) is not None:
                     yield frame
@@ -114,7 +117,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         if self._hub.draining.is_set():
             reason = "this coordinator is going: take another"
             await refuse(context, grpc.StatusCode.UNAVAILABLE, "DRAINING", reason)
-        session, welcome = await self._welcome(hello)
+        async with self._admission:
+            session, welcome = await self._welcome(hello)
+        if not hello.resume_incarnation:
+            self._stalled.try_again(session)
         session.send(Message(welcome=welcome))
         self._take(session, first.messages[1:])
         return session
@@ -172,32 +178,6 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
 
     def _say_what_it_serves(self, session: WorkerSession) -> asyncio.Future[None]:
         return self._served.say(session)
-
-    async def _wake_stalled(self, session: WorkerSession) -> None:
-        """Other code is here: runs that were parked by a bug in another build are tried again."""
-        try:
-            for run_id, failure in await self._stalled(session):
-                if common_pb2.Failure.FromString(failure).build_id != session.hello.build_id:
-                    answer = await self._stores.runs.unstall(run_id=run_id)
-                    if isinstance(answer, Attention):
-                        self._hub.attend(answer)
-        except StoreError as error:
-            log.warning("stalled runs cannot be read: resume them by hand", reason=str(error))
-
-    async def _stalled(self, session: WorkerSession) -> list[tuple[str, bytes]]:
-        pages = await asyncio.gather(
-            *(
-                self._stores.listing.stalled(
-                    partition=partition,
-                    namespace=session.namespace,
-                    workflow=handler.name,
-                    version=handler.version,
-                )
-                for handler in session.hello.workflows
-                for partition in range(self._stores.partitions)
-            )
-        )
-        return [entry for page in pages for entry in page]
 
     def _handle(self, session: WorkerSession, message: worker_pb2.WorkerMessage) -> None:
         self._hub.stealing.heard(session, message)
