@@ -2,7 +2,7 @@
 
 import asyncio
 
-from aiki_sdk import task, workflow
+from aiki_sdk import signal, task, workflow
 
 
 @task
@@ -24,3 +24,12 @@ async def sequential(steps: int) -> int:
 async def parallel(steps: int) -> int:
     """Take *steps* steps at once."""
     return sum(await asyncio.gather(*(step(number) for number in range(steps))))
+
+
+go = signal("go", int)
+
+
+@workflow(version="1")
+async def parked() -> int:
+    """Wait, for nothing."""
+    return await go.wait()
