@@ -68,6 +68,7 @@ test: $(STAMP) ## run the test suite
 .PHONY: test-campaign
 test-campaign: $(STAMP) ## explore the model of the protocol, and kill processes, for much longer
 	AIKI_CAMPAIGN=1 $(BIN)/python -m pytest -n 2 --dist worksteal tests/model tests/system/test_chaos.py \
+		tests/system/test_many.py tests/system/test_network.py tests/system/test_storm.py \
 		tests/examples/test_kills.py
 
 .PHONY: test-alerts

@@ -1,8 +1,9 @@
 """What a cluster shows of itself: the same whichever coordinator is asked."""
 
-from aiki.v1 import admin_pb2, admin_pb2_grpc
+from aiki.v1 import admin_pb2, admin_pb2_grpc, worker_pb2
 from aiki_server.store import Stores
-from tests.protocol.peer import Door, Worker, a_cluster, scheduled, spec
+from tests.protocol.peer import Door, Worker, a_cluster, a_coordinator, scheduled, spec
+from tests.protocol.test_stealing import NEW, tasks_at_one
 from tests.support.waiting import eventually
 
 
@@ -68,3 +69,19 @@ async def test_other_namespaces_are_left_out_when_one_is_named(store: Stores) ->
 
     assert [session.identity for session in sessions(picture)] == ["theirs"]
     assert {queue.namespace for queue in picture.queues} == {"other"}
+
+
+async def test_who_steals_from_whom_is_shown(store: Stores) -> None:
+    """By the workers' names, and counted for each session."""
+    async with a_coordinator(store) as door, tasks_at_one(door, 1) as (busy, _):
+        async with Worker(door, identity="idle", workflows=[], slots=1, **NEW) as idle:
+            await idle.credit(tasks=1)
+            recall = (await busy.next("recall")).recall
+            await busy.say(release=worker_pb2.Release(lease=recall.lease))
+            await idle.assigned()
+            picture = await show(door)
+
+    [theft] = picture.coordinators[0].thefts
+    assert (theft.victim, theft.thief, theft.count) == ("busy", "idle", 1)
+    stolen = {session.identity: (session.stolen_from, session.stolen_to) for session in sessions(picture)}
+    assert (stolen["busy"], stolen["idle"]) == ((1, 0), (0, 1))

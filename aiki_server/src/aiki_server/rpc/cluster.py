@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TELL_SECONDS: Final = 2.0
 TTL_MS: Final = 10_000
+THEFTS_MAX: Final = 100
 Kind = tuple[str, str, str]
 """Namespace, queue and handler of work."""
 
@@ -65,6 +66,10 @@ class Cluster:
             for work, count in session.holdings.by_work().items():
                 if work != ADOPTED:
                     held[session.namespace, work.queue, work.handler] += count
+        view.thefts.extend(
+            admin_pb2.Theft(victim=victim, thief=thief, count=count)
+            for (victim, thief), count in self._hub.stealing.pairs.most_common(THEFTS_MAX)
+        )
         view.held.extend(
             admin_pb2.HeldWork(
                 namespace=kind[0], queue=kind[1], handler=kind[2], count=held[kind], sessions=serving[kind]
@@ -163,6 +168,8 @@ def _session(session: Session) -> admin_pb2.SessionView:
         tasks=len(session.task_handlers),
         connect_time_ms=session.connect_time_ms,
         draining=session.draining,
+        stolen_from=session.load.thefts.stolen_from,
+        stolen_to=session.load.thefts.stolen_to,
     )
 
 

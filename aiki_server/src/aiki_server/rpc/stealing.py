@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS: Final = 5.0
 """A recall that is not answered for this long counts as refused; a Release that comes later is an ordinary one."""
+PAIRS_MAX: Final = 10_000
 MOVED_MAX: Final = 100_000
 PAUSE_SECONDS: Final = 0.005
 LOOK_SECONDS: Final = 0.25
@@ -49,6 +50,8 @@ class Stealing:
 
     def __init__(self, hub: Hub, rules: Rules | None) -> None:
         self.rules = rules
+        self.pairs: Counter[tuple[str, str]] = Counter()
+        """How often a worker's work was given to another, by their names."""
         self._hub = hub
         self._changed = asyncio.Event()
         self._asked: OrderedDict[Thing, _Asked] = OrderedDict()
@@ -135,6 +138,8 @@ class Stealing:
         asked.victim.load.thefts.stolen_from += 1
         thief.load.thefts.stolen_to += 1
         STOLEN.add(("task" if isinstance(what, TaskAttention) else "run",))
+        if len(self.pairs) < PAIRS_MAX:
+            self.pairs[asked.victim.hello.identity, thief.hello.identity] += 1
         if isinstance(what, TaskAttention):
             self._hub.matching.take(thief, what.run_id, what.address)
         else:

@@ -239,6 +239,7 @@ class CoordinatorView(_message.Message):
     PARTITIONS_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    THEFTS_FIELD_NUMBER: _builtins.int
     coordinator_id: _builtins.str
     """Random, new with each start."""
     address: _builtins.str
@@ -263,6 +264,10 @@ class CoordinatorView(_message.Message):
     def held(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldWork]:
         """Leases held through it, by namespace, queue and handler."""
 
+    @_builtins.property
+    def thefts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Theft]:
+        """Who was given the work of whom, through it."""
+
     def __init__(
         self,
         *,
@@ -276,10 +281,11 @@ class CoordinatorView(_message.Message):
         partitions: _builtins.int = ...,
         sessions: _abc.Iterable[Global___SessionView] | None = ...,
         held: _abc.Iterable[Global___HeldWork] | None = ...,
+        thefts: _abc.Iterable[Global___Theft] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "coordinator_id", b"coordinator_id", "draining", b"draining", "held", b"held", "host", b"host", "partitions", b"partitions", "sessions", b"sessions", "start_time_ms", b"start_time_ms", "told_time_ms", b"told_time_ms", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "coordinator_id", b"coordinator_id", "draining", b"draining", "held", b"held", "host", b"host", "partitions", b"partitions", "sessions", b"sessions", "start_time_ms", b"start_time_ms", "thefts", b"thefts", "told_time_ms", b"told_time_ms", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -305,6 +311,8 @@ class SessionView(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     CONNECT_TIME_MS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    STOLEN_FROM_FIELD_NUMBER: _builtins.int
+    STOLEN_TO_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.str
     """Names its leases; changes when it resumes."""
     identity: _builtins.str
@@ -331,6 +339,10 @@ class SessionView(_message.Message):
     """When this stream began, by the store's clock."""
     draining: _builtins.bool
     """It takes nothing more."""
+    stolen_from: _builtins.int
+    """How often work that it had not begun was given to another worker, since it connected to this coordinator."""
+    stolen_to: _builtins.int
+    """How often it got such work of others."""
     @_builtins.property
     def queues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The queues it serves."""
@@ -352,14 +364,46 @@ class SessionView(_message.Message):
         tasks: _builtins.int = ...,
         connect_time_ms: _builtins.int = ...,
         draining: _builtins.bool = ...,
+        stolen_from: _builtins.int = ...,
+        stolen_to: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_id", b"build_id", "connect_time_ms", b"connect_time_ms", "draining", b"draining", "identity", b"identity", "incarnation", b"incarnation", "namespace", b"namespace", "queues", b"queues", "runs_free", b"runs_free", "runs_held", b"runs_held", "slots", b"slots", "tasks", b"tasks", "tasks_free", b"tasks_free", "tasks_held", b"tasks_held", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_id", b"build_id", "connect_time_ms", b"connect_time_ms", "draining", b"draining", "identity", b"identity", "incarnation", b"incarnation", "namespace", b"namespace", "queues", b"queues", "runs_free", b"runs_free", "runs_held", b"runs_held", "slots", b"slots", "stolen_from", b"stolen_from", "stolen_to", b"stolen_to", "tasks", b"tasks", "tasks_free", b"tasks_free", "tasks_held", b"tasks_held", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionView: _TypeAlias = SessionView  # noqa: Y015
+
+@_typing.final
+class Theft(_message.Message):
+    """Work that was given to one worker, not begun, and given to another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VICTIM_FIELD_NUMBER: _builtins.int
+    THIEF_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    victim: _builtins.str
+    """The worker's name that had it."""
+    thief: _builtins.str
+    """The worker's name that got it."""
+    count: _builtins.int
+    """How often."""
+    def __init__(
+        self,
+        *,
+        victim: _builtins.str = ...,
+        thief: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "thief", b"thief", "victim", b"victim"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Theft: _TypeAlias = Theft  # noqa: Y015
 
 @_typing.final
 class QueueView(_message.Message):

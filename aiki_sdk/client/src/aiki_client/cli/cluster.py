@@ -5,6 +5,7 @@ Invariant: it looks and changes nothing.
 
 import asyncio
 import json
+from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
@@ -92,7 +93,10 @@ def picture(answer: admin_pb2.ShowClusterResponse) -> Group:
         f"cluster {answer.cluster_id}, {answer.partitions} partitions, {_time(answer.store_time_ms)}: "
         f"{answer.backlog} things need attention{oldest}; {answer.timers} timers"
     )
-    return Group(head, Text(), _coordinators(answer), Text(), _sessions(answer), Text(), _queues(answer))
+    parts = [_coordinators(answer), _sessions(answer), _queues(answer)]
+    if any(view.thefts for view in answer.coordinators):
+        parts.append(_thefts(answer))
+    return Group(head, *(part for table in parts for part in (Text(), table)))
 
 
 def _coordinators(answer: admin_pb2.ShowClusterResponse) -> Table:
@@ -153,6 +157,17 @@ def _queues(answer: admin_pb2.ShowClusterResponse) -> Table:
     if len(busy) < len(answer.queues):
         table.caption = f"and {len(answer.queues) - len(busy)} handlers with nothing to do"
         table.caption_justify = "left"
+    return table
+
+
+def _thefts(answer: admin_pb2.ShowClusterResponse) -> Table:
+    table = _table("STOLEN FROM", "BY", "TIMES")
+    counts: Counter[tuple[str, str]] = Counter()
+    for view in answer.coordinators:
+        for theft in view.thefts:
+            counts[theft.victim, theft.thief] += theft.count
+    for (victim, thief), count in counts.most_common():
+        table.add_row(escape(victim), escape(thief), str(count))
     return table
 
 
