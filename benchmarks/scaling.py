@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,13 +75,13 @@ class _Cluster:
         found = [line for line in told.decode().splitlines() if line.startswith(f"{name}:")]
         return int(found[0].partition(":")[2])
 
-    async def wait_for(self, workers: int) -> None:
-        """Until every coordinator is there and all workers are connected."""
+    async def wait_until(self, holds: Callable[[admin_pb2.ShowClusterResponse], bool]) -> None:
+        """Until the picture of the cluster is so."""
         async with asyncio.timeout(READY_SECONDS), grpc.aio.insecure_channel(self.addresses[0]) as channel:
             stub: admin_pb2_grpc.AdminServiceAsyncStub = admin_pb2_grpc.AdminServiceStub(channel)
             while True:
                 picture = await stub.ShowCluster(admin_pb2.ShowClusterRequest())
-                if sum(len(view.sessions) for view in picture.coordinators) == workers:
+                if holds(picture):
                     return
                 await asyncio.sleep(LOOK_SECONDS)
 
@@ -101,7 +101,9 @@ async def start(stack: AsyncExitStack, folder: Path, workers: int, coordinators:
         cluster.address = addresses[number % coordinators]
         cluster.start_worker(f"worker-{number}", MODULE, slots=100)
     started = _Cluster(cluster, store, addresses)
-    await started.wait_for(workers)
+    await started.wait_until(
+        lambda picture: sum(len(view.sessions) for view in picture.coordinators) == workers
+    )
     return started
 
 
@@ -146,20 +148,22 @@ async def bytes_a_waiting_run(folder: Path, runs: int) -> float:
     async with AsyncExitStack() as stack:
         cluster = await start(stack, folder, 1, 1)
         client = await stack.enter_async_context(Client.connect(*cluster.addresses))
-        await _park(client, STARTS_AT_ONCE)
+        await _park(cluster, client, STARTS_AT_ONCE)
         before = await cluster.info("used_memory")
-        await _park(client, runs)
+        await _park(cluster, client, runs)
         return (await cluster.info("used_memory") - before) / runs
 
 
-async def _park(client: Client, count: int) -> None:
+async def _park(cluster: _Cluster, client: Client, count: int) -> None:
     """So many runs more that have begun to wait."""
     for _ in range(0, count, STARTS_AT_ONCE):
-        handles = await asyncio.gather(*(client.start(parked) for _ in range(STARTS_AT_ONCE)))
-        for handle in handles:
-            async for view in handle.watch():
-                if view.state.value == "waiting":
-                    break
+        await asyncio.gather(*(client.start(parked) for _ in range(STARTS_AT_ONCE)))
+    await cluster.wait_until(
+        lambda picture: (
+            not picture.backlog
+            and not any(session.runs_held for view in picture.coordinators for session in view.sessions)
+        )
+    )
 
 
 def table_of(costs: Sequence[Cost]) -> Table:
@@ -200,7 +204,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=1000, help="sessions of the storm (default 1000)")
     parser.add_argument("--parked", type=int, default=10_000, help="runs that wait (default 10,000)")
     options = parser.parse_args()
-    console = Console()
+    console = Console(width=110)
     with tempfile.TemporaryDirectory(prefix="aiki-scaling-") as folder:
         costs: list[Cost] = []
         for workers, coordinators in (*WORKERS, *COORDINATORS):

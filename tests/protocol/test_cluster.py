@@ -73,13 +73,16 @@ async def test_other_namespaces_are_left_out_when_one_is_named(store: Stores) ->
 
 async def test_who_steals_from_whom_is_shown(store: Stores) -> None:
     """By the workers' names, and counted for each session."""
-    async with a_coordinator(store) as door, tasks_at_one(door, 1) as (busy, _):
-        async with Worker(door, identity="idle", workflows=[], slots=1, **NEW) as idle:
-            await idle.credit(tasks=1)
-            recall = (await busy.next("recall")).recall
-            await busy.say(release=worker_pb2.Release(lease=recall.lease))
-            await idle.assigned()
-            picture = await show(door)
+    async with (
+        a_coordinator(store) as door,
+        tasks_at_one(door, 1) as (busy, _),
+        Worker(door, identity="idle", workflows=[], slots=1, **NEW) as idle,
+    ):
+        await idle.credit(tasks=1)
+        recall = (await busy.next("recall")).recall
+        await busy.say(release=worker_pb2.Release(lease=recall.lease))
+        await idle.assigned()
+        picture = await show(door)
 
     [theft] = picture.coordinators[0].thefts
     assert (theft.victim, theft.thief, theft.count) == ("busy", "idle", 1)
