@@ -129,8 +129,7 @@ class WorkerSettings(BaseSettings):
             raise ValueError(f"{value!r} is no address: write HOST:PORT, such as 127.0.0.1:7702")
         return value
 
-    @field_validator("grace", "task_process_grace", mode="before")
-    @field_validator("grace", "connect_timeout", mode="before")
+    @field_validator("grace", "task_process_grace", "connect_timeout", mode="before")
     @classmethod
     def _duration(cls, value: Duration) -> timedelta:
         return parse(value)
