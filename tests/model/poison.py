@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
+from aiki_server.core.poison import DEATHS_MAX, SHARED_LOSSES_MAX
 from tests.model.checker import Step
 
-LOSSES_MAX = 3
+LOSSES_MAX = DEATHS_MAX
 """The task whose lease is lost this often fails as PoisonTask."""
 POISON = "p"
 
@@ -96,7 +97,7 @@ class PoisonModel:
 
     def _takeable(self, state: PoisonState) -> Iterator[frozenset[str]]:
         open_tasks = [task for task in state.tasks if not task.ended]
-        alone_after = 2 if self.rules.suspects_run_alone else LOSSES_MAX + 1
+        alone_after = SHARED_LOSSES_MAX + 1 if self.rules.suspects_run_alone else LOSSES_MAX + 1
         sharing = [task.name for task in open_tasks if task.may_share(alone_after=alone_after)]
         sizes = range(1, len(sharing) + 1)
         for names in chain.from_iterable(combinations(sharing, size) for size in sizes):
