@@ -37,6 +37,7 @@ from aiki_server.loops.timers import Timers
 from aiki_server.rpc.admin_service import AdminService
 from aiki_server.rpc.cluster import Cluster
 from aiki_server.rpc.hub import Hub
+from aiki_server.rpc.stalled import StalledRuns
 from aiki_server.rpc.worker_service import WorkerService
 from aiki_server.rpc.workflow_service import WorkflowService
 from aiki_server.settings import ServerSettings
@@ -98,6 +99,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     membership = Membership(stores, coordinator_id, settings.lease_ttl_seconds)
     await membership.look()
     survey = Survey(hub, membership, settings.lease_ttl_seconds)
+    stalled = StalledRuns(hub)
     server = grpc.aio.server(options=OPTIONS)
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(hub, ttl, stalled), server)
     workflow_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(hub), server)
