@@ -33,6 +33,13 @@ def wave(name: str) -> str:
     return "wave"
 
 
+@task(executor="process")
+def nod(name: str) -> str:
+    """In a process of its own."""
+    log.info("nodding to %s", name)
+    return "nod"
+
+
 @task(timeout="60s")
 async def hang() -> str:
     """Says so and hangs, in the worker that comes first."""
@@ -63,6 +70,7 @@ async def meet(name: str) -> str:
     await go_on.wait()
     log.info("going on")
     await wave(name)
+    await nod(name)
     log.info("%s is gone", name)
     return hello
 

@@ -127,6 +127,20 @@ async def test_a_run_is_one_trace(
     assert purchase.attributes["aiki.run.state"] == "completed"
 
 
+async def test_spans_of_a_child_process_nest(cluster: LocalCluster, receiver: Receiver) -> None:
+    """As those on the worker's own loop and in its threads do."""
+    cluster.start_worker("worker", MODULE)
+    async with Client.connect(cluster.address) as client:
+        run = await client.start(flows.weighing, "o1")
+        assert await run.result(timeout="40s") == 2
+    # Children send what is left when they are told to leave.
+    await asyncio.to_thread(cluster.stop, "worker")
+
+    by_name = {span.name: span for span in receiver.spans}
+    assert _path(receiver, by_name["put on the scales"]) == ["task weigh", "run weighing", "start weighing"]
+    assert {span.trace_id for span in receiver.spans} == {by_name["run weighing"].trace_id}
+
+
 async def _warm_up(client: Client, receiver: Receiver, folder: Path) -> None:
     """Have a run made and its spans told, so that all is there before what is looked at."""
     (folder / "o0.packing").touch()

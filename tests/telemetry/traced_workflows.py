@@ -47,6 +47,19 @@ def label(order: str) -> str:
         return f"label of {order}"
 
 
+@task(executor="process")
+def weigh(order: str) -> int:
+    """Runs in a process of its own."""
+    with tracer.start_as_current_span("put on the scales"):
+        return len(order)
+
+
+@workflow
+async def weighing(order: str) -> int:
+    """One task in a child process."""
+    return await weigh(order)
+
+
 @workflow
 async def ship(order: str) -> str:
     """The child."""

@@ -107,6 +107,8 @@ class LeaseTrace:
 
     def attempt(self, address: str, number: int, task: str) -> AbstractContextManager[None]:
         """What starts an attempt."""
+        if not self._home.tracing.is_on:
+            return NOTHING
         thing = self._run_id, address
         return self._spans.around(thing, self._place(), number, task, kind=SpanKind.INTERNAL)
 

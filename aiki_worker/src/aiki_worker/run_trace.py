@@ -21,6 +21,7 @@ from aiki_worker.tracing import NS_PER_MS, Tracing, span_context
 from aiki_workflow import events
 from aiki_workflow.engine import RunEngine
 
+NOTHING: Final = nullcontext()
 KEPT_MAX: Final = 128
 """Events and links of one span, as OpenTelemetry has it by default."""
 
@@ -93,7 +94,7 @@ class RunTrace:
 
     def around(self, engine: RunEngine) -> AbstractContextManager[None]:
         """The run's code, run within this, finds the run's span as the current one."""
-        return self._around(engine) if self.is_on else nullcontext()
+        return self._around(engine) if self.is_on else NOTHING
 
     @contextmanager
     def _around(self, engine: RunEngine) -> Generator[None]:

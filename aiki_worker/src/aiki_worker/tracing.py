@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags, Tracer
 
@@ -59,6 +60,11 @@ class Tracing:
         provider = otel.provider_of_process(instance, ids)
         return cls() if provider is None else cls(provider.get_tracer(SCOPE), ids)
 
+    def within(self, traceparent: str) -> AbstractContextManager[None]:
+        """Code that runs within this finds that span as the current one, if anybody gets spans here."""
+        ref = SpanRef.parse(traceparent) if self.is_on else None
+        return nullcontext() if ref is None else _within(ref)
+
     def begin(
         self,
         name: str,
@@ -83,6 +89,24 @@ class Tracing:
             links=[Link(span_context(ref)) for ref in linked],
             start_time=None if at_ms is None else at_ms * NS_PER_MS,
         )
+
+
+@contextmanager
+def _within(ref: SpanRef) -> Generator[None]:
+    token = context.attach(under(ref))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+def current_traceparent() -> str:
+    """The current span, for another process; '' when there is none."""
+    now = trace.get_current_span().get_span_context()
+    if not now.is_valid:
+        return ""
+    ref = SpanRef(f"{now.trace_id:032x}", f"{now.span_id:016x}", bool(now.trace_flags.sampled))
+    return str(ref)
 
 
 def under(ref: SpanRef | None) -> Context:

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
 from contextlib import suppress
@@ -43,6 +44,7 @@ from aiki_worker.executors.parent_death import die_with_parent
 from aiki_worker.executors.told_errors import MAIN_IN_CHILD, types_of
 from aiki_worker.handlers import Handlers, collect, import_module
 from aiki_worker.resources import ResourceThread
+from aiki_worker.tracing import Tracing, shut_down
 
 READ_BYTES: Final = 2**16
 UNFIT_STATUS: Final = 3
@@ -64,6 +66,7 @@ class Child:
         self._pulse = Pulse()
         self._work: asyncio.Task[Outcome] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._tracing = Tracing()
 
     def serve(self) -> int:
         """Until told to leave; the exit status."""
@@ -73,6 +76,8 @@ class Child:
         self.voice.carry_logs(setup.log_level)
         try:
             handlers = _load(setup)
+            # After the modules, which may set OpenTelemetry up themselves.
+            self._tracing = Tracing.of_process(f"{socket.gethostname()}:{os.getpid()}")
             with ResourceThread(handlers.lifespans) as resources:
                 self._loop = resources.loop
                 supply(resources.open)
@@ -99,7 +104,7 @@ class Child:
         self._pulse, self._number = pulse, order.number
         if self._stopped >= order.number:
             pulse.cancelled = True
-        with self.voice.beating(order.number, pulse):
+        with self.voice.beating(order.number, pulse), self._tracing.within(order.traceparent):
             outcome = self._outcome(task, context, order, resources)
         self._tell(order.number, outcome)
 
@@ -214,6 +219,7 @@ def main() -> NoReturn:
     try:
         with suppress(TerminatedError):
             status = Child(inlet, outlet).serve()
+        shut_down()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -7,6 +7,7 @@ SIGKILL after another.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, cast
 
+from aiki_task.context import enter
 from aiki_task.errors import AttemptCancelled, ProcessDied
 from aiki_task.payloads import Payload
 from aiki_worker.executors.attempt import Attempt
@@ -38,6 +40,7 @@ from aiki_worker.executors.frames import (
 )
 from aiki_worker.executors.outcomes import Deferred, Outcome, Raised, Returned
 from aiki_worker.executors.told_errors import error_of
+from aiki_worker.tracing import current_traceparent
 
 START_SECONDS_MAX: Final = 60.0
 """How long a child may take to import and to open its resources."""
@@ -92,6 +95,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
         self._splitter = Splitter()
         self._attempt: Attempt | None = None
         self._input = Payload(b"")
+        self._traceparent = ""
         self._ready = False
         self._stopped = False  # before the attempt began
         self._unfit = ""
@@ -112,7 +116,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
     def give(self, attempt: Attempt, payload: Payload) -> None:
         """Run an attempt; the child must be free."""
         assert self._attempt is None, "a child runs one attempt at a time"
-        self._attempt, self._input = attempt, payload
+        self._attempt, self._input, self._traceparent = attempt, payload, current_traceparent()
         self.attempts += 1
         attempt.follow(self)
         if self._ready:
@@ -180,7 +184,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
             case Unfit():
                 self._unfit = f"could not serve: {frame.reason}"
             case Logged():
-                _log(frame.record)
+                _log(frame.record, self._attempt)
             case Beat():
                 if self._attempt is not None and frame.number == self.attempts:
                     self._attempt.context.pulse.beat(frame.checkpoint)
@@ -214,6 +218,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
             # The time in which the child started is not the attempt's.
             deadline_ms=None if context.deadline_ms is None else context.deadline_ms + waited_ms,
             completion_token=context.completion_token,
+            traceparent=self._traceparent,
         )
         self._input = Payload(b"")
         self._say(order)
@@ -292,8 +297,12 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _log(told: str) -> None:
+def _log(told: str, attempt: Attempt | None) -> None:
     values = json.loads(told)
     logger = logging.getLogger(values["name"])
     if logger.isEnabledFor(values["levelno"]):
-        logger.handle(logging.makeLogRecord(values))
+        # As if the attempt's code had logged it here.
+        within = contextvars.copy_context()
+        if attempt is not None:
+            within.run(enter, attempt.context)
+        within.run(logger.handle, logging.makeLogRecord(values))

@@ -30,7 +30,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """To a child: run an attempt; `number` names it."""
+    """To a child: run an attempt; `number` names it, and its span is that of the traceparent, if it has one."""
 
     number: int
     task: str
@@ -42,6 +42,7 @@ class Order:
     attempt: int
     deadline_ms: int | None
     completion_token: str
+    traceparent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
