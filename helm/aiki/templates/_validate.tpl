@@ -80,8 +80,11 @@
 {{- if and .Values.certificate.enabled (not .Values.certificate.issuerRef.name) }}
 {{- $found = append $found "certificate.issuerRef.name is empty: who signs it?" }}
 {{- end }}
-{{- if and .Values.certificate.mount (not (or .Values.certificate.enabled .Values.certificate.secretName)) }}
-{{- $found = append $found "certificate.mount needs certificate.enabled or certificate.secretName" }}
+{{- if and .Values.tls.enabled (not (or .Values.certificate.enabled .Values.tls.existingSecret)) }}
+{{- $found = append $found "tls.enabled needs a certificate: set tls.existingSecret or certificate.enabled=true" }}
+{{- end }}
+{{- if and .Values.tls.clientAuth (not (and .Values.tls.caKey .Values.tls.clientSecret)) }}
+{{- $found = append $found "tls.clientAuth needs tls.caKey, and tls.clientSecret for the workers to show" }}
 {{- end }}
 {{- if $found }}
 {{- fail (printf "\n\nThese values do not fit:\n  - %s\n" (join "\n  - " $found)) }}
