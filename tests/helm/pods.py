@@ -66,7 +66,8 @@ class Pod:
                 return NAMESPACE
             case {"secretKeyRef": {"name": name, "key": key}}:
                 return self._cluster.secrets[name][key]
-        raise AssertionError(reference)
+            case _:
+                raise AssertionError(reference)
 
     def _here(self, text: str) -> str:
         return text.replace("0.0.0.0", self.address)
@@ -150,7 +151,8 @@ class Pod:
             url = f"http://{self.address}:{self.port(probe['httpGet']['port'])}{probe['httpGet']['path']}"
             try:
                 with urllib.request.urlopen(url, timeout=probe["timeoutSeconds"]) as answer:
-                    return 200 <= answer.status < 400
+                    status: int = answer.status
+                    return 200 <= status < 400
             except (urllib.error.URLError, OSError):
                 return False
         try:
