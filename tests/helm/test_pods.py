@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.helm.chart import CHART, MATRIX, Manifest, of_kind, pods, render, render_values
 from tests.helm.pods import Cluster, Pod
@@ -148,6 +149,47 @@ def test_external_store_by_secret(short: Path) -> None:
         coordinator.until(*PROBES)
         assert "sesame" not in "".join(coordinator.environment().values())
         assert "result: answer 42" in helm_test(cluster, "test-0")
+
+
+@container
+@pytest.mark.timeout(240)
+def test_tls_with_certificates_on_both_sides(short: Path) -> None:
+    """Probes over HTTP, workers and `helm test` with a certificate of their own; the key of the coordinators stays theirs."""
+    settings = {
+        "enabled": True,
+        "clientAuth": True,
+        "existingSecret": "aiki-tls",
+        "clientSecret": "aiki-client-tls",
+    }
+    manifests = render_values({**SMALL, "valkey": {"enabled": True}, "tls": settings}, short)
+    authority = trustme.CA()
+    name = "prod-aiki-headless.flows.svc.cluster.local"
+    secrets = {"aiki_tls": certificate(authority, name), "aiki_client_tls": certificate(authority, "worker")}
+    with cluster_of(manifests, short, **secrets) as cluster:
+        store = cluster.add("store-0", template(manifests, "prod-aiki-valkey"))
+        coordinator = cluster.add("coordinator-0", template(manifests, "prod-aiki"))
+        worker = cluster.add("worker-0", template(manifests, "prod-aiki-worker-default"))
+        store.start()
+        store.until(*PROBES)
+        coordinator.start()
+        worker.start()
+
+        coordinator.until(*PROBES)
+        worker.until(*PROBES)
+
+        assert "result: answer 42" in helm_test(cluster, "test-0")
+        assert [path.name for path in (worker.folder / "volume-ca").iterdir()] == ["ca.crt"]
+
+
+def certificate(authority: trustme.CA, name: str) -> dict[str, str]:
+    """A Secret as cert-manager makes it."""
+    issued = authority.issue_cert(name)
+    chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+    return {
+        "ca.crt": authority.cert_pem.bytes().decode(),
+        "tls.crt": chain.decode(),
+        "tls.key": issued.private_key_pem.bytes().decode(),
+    }
 
 
 @pytest.mark.parametrize("values", MATRIX, ids=lambda path: path.stem.removesuffix("-values"))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from aiki_server.core.scaling import Trigger
 from tests.helm.chart import (
     CHART,
     MATRIX,
@@ -227,6 +228,21 @@ def test_documentation_made_from_the_values_is_fresh() -> None:
     )
 
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ["keda", "tls", "workers-only"])
+def test_triggers_are_what_coordinators_read(name: str) -> None:
+    """The metadata of each trigger, KEDA's own keys included, makes sense to the external scaler."""
+    objects = of_kind(render(CHART / f"ci/{name}-values.yaml"), "ScaledObject")
+    assert objects
+    triggers = [trigger for item in objects.values() for trigger in item["spec"]["triggers"]]
+    parsed_ones = [
+        Trigger.parse(trigger["metadata"]) for trigger in triggers if trigger["type"] == "external"
+    ]
+
+    assert parsed_ones
+    if name == "keda":
+        assert [(one.queue, one.target) for one in parsed_ones] == [("default", 8.0), ("bulk", 8.0)]
 
 
 def notes(values: Path) -> str:

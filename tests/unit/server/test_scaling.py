@@ -10,7 +10,13 @@ def test_defaults_and_names() -> None:
     assert Trigger.parse({}) == Trigger(namespace="default", queue="default", target=10.0)
 
     trigger = Trigger.parse(
-        {"queue": "gpu:a100", "namespace": "shop", "target": "2.5", "scalerAddress": "a:1"}
+        {
+            "queue": "gpu:a100",
+            "namespace": "shop",
+            "target": "2.5",
+            "scalerAddress": "a:1",
+            "enableTLS": "true",
+        }
     )
 
     assert (trigger.queue, trigger.target, trigger.metric) == ("gpu:a100", 2.5, "aiki-shop-gpu-a100")

@@ -15,6 +15,10 @@ from aiki_server.core.ids import DEFAULT_NAMESPACE, DEFAULT_QUEUE
 
 TARGET: Final = 10.0
 KEYS: Final = ("queue", "namespace", "target")
+# What KEDA reads itself, and passes on as well.
+OF_KEDA: Final = frozenset(
+    {"scalerAddress", "enableTLS", "unsafeSsl", "caCert", "tlsClientCert", "tlsClientKey"}
+)
 
 
 class TriggerError(ValueError):
@@ -41,7 +45,7 @@ class Trigger:
         Raises:
             TriggerError: a key nobody knows, or a target that is no positive number.
         """
-        unknown = [key for key in metadata if key not in {*KEYS, "scalerAddress"}]
+        unknown = [key for key in metadata if key not in OF_KEDA.union(KEYS)]
         if unknown:
             raise TriggerError(f"{unknown[0]!r} is not known: a trigger has {', '.join(KEYS)}")
         text = metadata.get("target", str(TARGET))
