@@ -176,3 +176,45 @@ async def test_an_adopted_task_keeps_its_retries(store: Stores) -> None:
         await helper.credit(tasks=1)
 
         assert (await helper.assigned()).attempt == 2
+
+
+async def test_a_task_that_runs_at_most_once_waits_for_its_start(store: Stores) -> None:
+    """Its start is answered; given back after that, it fails and is not made again."""
+    async with (
+        a_coordinator(store) as door,
+        a_run_with_a_task(door, at_most_once=True) as (holder, lease),
+        Worker(door, identity="helper", revision_max=2) as helper,
+    ):
+        await helper.credit(tasks=5)
+        task = await helper.assigned()
+        await helper.say(release=worker_pb2.Release(lease=task.lease))
+        again = await helper.assigned()
+        late = await _start(helper, task.lease)
+        stands = await _start(helper, again.lease)
+        await helper.say(release=worker_pb2.Release(lease=again.lease))
+        event = await outcome_of(holder, lease, 2)
+
+    assert reason_of(late.error) == "FENCED"
+    assert not reason_of(stands.error)
+    assert (event.task_failed.failure.type, event.task_failed.worker) == ("OutcomeUnknown", "helper")
+
+
+async def test_a_task_that_runs_at_most_once_is_not_tried_again(store: Stores) -> None:
+    """Whatever its retry policy says."""
+    async with (
+        a_coordinator(store) as door,
+        a_run_with_a_task(door, at_most_once=True) as (holder, lease),
+        Worker(door, revision_max=2) as helper,
+    ):
+        await helper.credit(tasks=5)
+        task = await helper.assigned()
+        await _start(helper, task.lease)
+        await helper.report(task.lease, failure=BROKEN)
+        event = await outcome_of(holder, lease, 2)
+
+    assert (event.task_failed.failure.type, event.task_failed.failure.attempts) == ("OSError", 1)
+
+
+async def _start(worker: Worker, lease: common_pb2.Lease) -> worker_pb2.TaskStartResult:
+    await worker.say(task_start=worker_pb2.TaskStart(lease=lease, answer=True))
+    return (await worker.next("task_start_result")).task_start_result

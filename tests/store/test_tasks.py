@@ -5,6 +5,7 @@ from typing import Any
 
 from aiki_server.core.runs import (
     Attention,
+    Begun,
     Committed,
     Completed,
     DispatchedTask,
@@ -305,3 +306,26 @@ async def test_a_cancelled_timer_and_one_of_a_closed_run_do_nothing(store: Store
     await committed(store, token, 3, Effects(closing=RunState.FAILED))
     assert await store.timers.fire(second, b"fired") is None
     assert await store.timers.due(partition=where, until_ms=2**50) == []
+
+
+async def test_a_task_that_runs_at_most_once_is_not_released_once_it_has_begun(store: Stores) -> None:
+    """Before that it is; afterwards whoever releases it learns that it has begun, and ends it."""
+    run = await dispatched(store)
+    first = (await taken(store, run.run_id, "first")).token
+    assert isinstance(await store.tasks.release(token=first, incarnation=WORKER), Released)
+    token = (await taken(store, run.run_id, "second")).token
+    assert await store.tasks.start(token=token, once=True)
+    assert await store.tasks.start(token=token, once=True)
+    assert not await store.tasks.start(token=first, once=True)
+
+    for _ in range(2):
+        begun = await store.tasks.release(token=token, incarnation=WORKER)
+        assert begun == Begun(token, WORKER, "")
+    assert isinstance(
+        await store.tasks.take(run_id=run.run_id, address=ADDRESS, incarnation="another.s.1", nonce="third"),
+        NotReady,
+    )
+    assert isinstance(
+        await store.tasks.complete(token=token, incarnation=WORKER, event=b"unknown"), Completed
+    )
+    assert isinstance(await store.tasks.release(token=token, incarnation=WORKER), Fenced)

@@ -184,6 +184,8 @@ class Dispatcher:
                 self._remote.cancel(message.lease)
             case messages.Recall():
                 self._recall(message)
+            case messages.TaskStartResult():
+                self._remote.may_begin(message)
             case messages.Withdrawn():
                 self._credits.count(message.given)
             case messages.Query():

@@ -109,6 +109,7 @@ class TaskAssignment:
     heartbeat_s: float | None = None
     checkpoint: Payload | None = None
     completion_token: str = ""
+    at_most_once: bool = False
     traceparent: str = ""
     trace_link: str = ""
     queue: str = ""
@@ -118,6 +119,14 @@ class TaskAssignment:
 @record
 class TaskReportResult:
     """The answer to a report; with a refusal it changed nothing."""
+
+    lease: Lease
+    refusal: Refusal | None
+
+
+@record
+class TaskStartResult:
+    """A task that runs at most once may begin, unless it is refused."""
 
     lease: Lease
     refusal: Refusal | None
@@ -196,6 +205,7 @@ Inbound = (
     | Cancel
     | Recall
     | Withdrawn
+    | TaskStartResult
     | Query
     | Fatal
 )
@@ -234,5 +244,6 @@ __all__ = [
     "TaskReport",
     "TaskReportResult",
     "TaskSpec",
+    "TaskStartResult",
     "Withdrawn",
 ]

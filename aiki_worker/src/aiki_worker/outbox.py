@@ -27,6 +27,8 @@ class Outbox:
         kind = message.WhichOneof("kind")
         if kind == "task_start":
             self._begun(message.task_start.lease)
+            if message.task_start.answer:
+                self._unanswered[_key(kind, message.task_start.lease)] = message
         elif kind == "commit":
             commit = message.commit
             self._unanswered[_key(kind, commit.lease, commit.number)] = message
@@ -60,6 +62,8 @@ class Outbox:
         elif kind == "task_report_result":
             self._unanswered.pop(_key("task_report", message.task_report_result.lease), None)
             self._end(message.task_report_result.lease)
+        elif kind == "task_start_result":
+            self._unanswered.pop(_key("task_start", message.task_start_result.lease), None)
         elif kind == "release_result":
             self._unanswered.pop(_key("release", message.release_result.lease), None)
             self._end(message.release_result.lease)

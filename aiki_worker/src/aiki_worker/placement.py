@@ -22,6 +22,7 @@ class Served:
         return (
             not options.remote
             and not options.deferred
+            and not options.at_most_once
             and task in self.tasks
             and (options.queue is None or options.queue in self.queues)
         )

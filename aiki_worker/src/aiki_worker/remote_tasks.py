@@ -23,7 +23,14 @@ from aiki_worker import wire
 from aiki_worker.attempt_spans import AttemptSpans, place_of
 from aiki_worker.clock import StoreClock
 from aiki_worker.executors import Attempt, Deferred, Executors, Outcome, Returned, is_final
-from aiki_worker.messages import Lease, Refusing, TaskAssignment, TaskReport, TaskReportResult
+from aiki_worker.messages import (
+    Lease,
+    Refusing,
+    TaskAssignment,
+    TaskReport,
+    TaskReportResult,
+    TaskStartResult,
+)
 from aiki_worker.meters import measure_attempt
 from aiki_worker.metrics import FENCED, TASK_SCHEDULE_TO_START
 from aiki_worker.placement import attempt_seconds
@@ -62,11 +69,12 @@ class RemoteTasks:
         self._hear_logs = hear_logs
         self._assigned: dict[tuple[str, str], _Assigned] = {}
         self._waiting: dict[tuple[str, str], _Assigned] = {}
+        self._beginning: dict[tuple[str, str], _Assigned] = {}  # told, and not answered yet
 
     @property
     def waiting(self) -> int:
-        """Assigned, and without a slot yet."""
-        return len(self._waiting)
+        """Assigned, and not in a slot yet."""
+        return len(self._waiting) + len(self._beginning)
 
     @property
     def is_empty(self) -> bool:
@@ -87,8 +95,21 @@ class RemoteTasks:
     def start_waiting(self) -> None:
         """Start what waits, as far as there are slots."""
         for thing, assigned in list(self._waiting.items()) if self._executors.free > 0 else ():
+            if self._executors.free <= len(self._beginning):
+                return
             if self._executors.has_room(self._tasks[assigned.assignment.task]):
-                self._start(self._waiting.pop(thing))
+                self._begin(self._waiting.pop(thing))
+
+    def may_begin(self, answer: TaskStartResult) -> None:
+        """The start of a task that runs at most once is recorded, or it must not begin."""
+        assigned = self._beginning.get(answer.lease.thing)
+        if assigned is None or assigned.assignment.lease != answer.lease:
+            return
+        if answer.refusal is not None:
+            self._drop(answer.lease)
+            return
+        del self._beginning[answer.lease.thing]
+        self._start(assigned)
 
     def reported(self, answer: TaskReportResult) -> None:
         """What came of a task is recorded, or was not wanted any more."""
@@ -156,9 +177,18 @@ class RemoteTasks:
     def _drop(self, lease: Lease) -> None:
         assigned = self._assigned.pop(lease.thing, None)
         self._waiting.pop(lease.thing, None)
+        self._beginning.pop(lease.thing, None)
         if assigned is not None and assigned.attempt is not None:
             self._spans.forget(lease.thing)
             assigned.attempt.cancel()
+
+    def _begin(self, assigned: _Assigned) -> None:
+        assignment = assigned.assignment
+        self._say(wire.task_start_to_wire(assignment.lease, answer=assignment.at_most_once))
+        if assignment.at_most_once:
+            self._beginning[assignment.lease.thing] = assigned
+        else:
+            self._start(assigned)
 
     def _start(self, assigned: _Assigned) -> None:
         assignment = assigned.assignment
@@ -185,7 +215,6 @@ class RemoteTasks:
         def over(attempt: Attempt, outcome: Outcome) -> None:
             self._over(assigned, attempt, outcome)
 
-        self._say(wire.task_start_to_wire(assignment.lease))
         self._executors.follow(task, pulse, tell, PROGRESS_SECONDS)
         if assignment.dispatched_ms:
             waited_ms = max(now_ms - assignment.dispatched_ms, 0)

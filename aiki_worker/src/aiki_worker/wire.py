@@ -82,6 +82,7 @@ def spec_to_wire(spec: TaskSpec) -> history_pb2.TaskSpec:
         attempts_made=spec.attempts_made,
         workflow_id=spec.workflow_id,
         queue_timeout=_optional_duration(spec.options.queue_timeout),
+        at_most_once=spec.options.at_most_once,
         heartbeat_timeout=_optional_duration(spec.options.heartbeat_timeout),
         checkpoint=None if spec.checkpoint is None else payload_to_wire(spec.checkpoint),
         traceparent=spec.traceparent,
@@ -115,8 +116,9 @@ def need_history_to_wire(lease: Lease, first_index: int) -> worker_pb2.WorkerMes
     return worker_pb2.WorkerMessage(need_history=need)
 
 
-def task_start_to_wire(lease: Lease) -> worker_pb2.WorkerMessage:
-    return worker_pb2.WorkerMessage(task_start=worker_pb2.TaskStart(lease=lease_to_wire(lease)))
+def task_start_to_wire(lease: Lease, *, answer: bool = False) -> worker_pb2.WorkerMessage:
+    start = worker_pb2.TaskStart(lease=lease_to_wire(lease), answer=answer)
+    return worker_pb2.WorkerMessage(task_start=start)
 
 
 def report_to_wire(report: messages.TaskReport) -> worker_pb2.WorkerMessage:
@@ -169,6 +171,9 @@ def inbound_from_wire(message: worker_pb2.CoordinatorMessage) -> messages.Inboun
         case "recall":
             recall = message.recall
             return messages.Recall(lease_from_wire(recall.lease), recall.unstarted_only)
+        case "task_start_result":
+            result = message.task_start_result
+            return messages.TaskStartResult(lease_from_wire(result.lease), refusal_from_wire(result))
         case "query":
             return _query(message.query)
         case _:
@@ -236,6 +241,7 @@ def _assignment(assignment: worker_pb2.TaskAssignment) -> messages.TaskAssignmen
         deadline_ms=spec.deadline_ms,
         workflow_id=spec.workflow_id,
         attempt=assignment.attempt,
+        at_most_once=spec.at_most_once,
         heartbeat_s=_seconds(spec, "heartbeat_timeout"),
         checkpoint=payload_from_wire(spec.checkpoint) if spec.HasField("checkpoint") else None,
         completion_token=assignment.completion_token,

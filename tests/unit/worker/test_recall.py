@@ -144,3 +144,35 @@ async def test_a_run_has_begun_when_its_history_is_there(arrived: bool) -> None:
         answer = await stream.next("recall_ack" if arrived else "release")
 
     assert answer.lease == lease()
+
+
+@pytest.mark.parametrize("stands", [True, False])
+async def test_what_runs_at_most_once_begins_when_its_start_is_recorded(stands: bool) -> None:
+    """Meanwhile it is not given back, its start is said again on another stream; refused, it never begins."""
+    flows.blocked.clear()
+    flows.go_on.set()
+    async with a_stream() as (peer, stream):
+        once = task("once", "blocks")
+        once.spec.at_most_once = True
+        stream.say(task_assignment=once)
+        said = await stream.next("task_start")
+        stream.say(recall=recall(once.lease))
+        kept = await stream.next("recall_ack")
+        stream.end()
+        other = await peer.stream()
+        again = await other.next("task_start")
+        assert not flows.blocked.is_set()
+        answer = worker_pb2.TaskStartResult(lease=once.lease)
+        if not stands:
+            answer.error.code = 10
+        other.say(task_start_result=answer)
+        if stands:
+            assert (await other.next("task_report")).lease == once.lease
+        else:
+            other.say(recall=recall(once.lease))
+            assert (await other.next("recall_ack")).refusal == NOT_HELD
+
+    assert said.answer
+    assert said == again
+    assert kept.refusal == STARTED
+    assert flows.blocked.is_set() == stands

@@ -13,6 +13,7 @@ AikiError
 ├── RetryAfter                an attempt failed, and says when the next one is made
 └── Failure                   what fails a run; authors subclass it
     └── TaskFailed            a task failed for good
+        ├── OutcomeUnknown    … perhaps: it runs at most once, and its worker has gone
         └── TaskTimeoutError  … because its time was up
 
 Control flow, which authors must not swallow, is `BaseException`: AttemptCancelled and DeferredOutcome.
@@ -145,6 +146,10 @@ class TaskFailed(Failure):
         self.message = message
         self.traceback_text = traceback_text
         self.attempts = attempts
+
+
+class OutcomeUnknown(TaskFailed):
+    """A task that runs at most once had begun when its worker was lost: it may have taken effect or not."""
 
 
 class TaskTimeoutError(TaskFailed, TimeoutError):

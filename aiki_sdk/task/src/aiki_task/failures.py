@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Literal, TypeVar, cast
 
-from aiki_task.errors import PayloadError, ProcessDied, TaskFailed, TaskTimeoutError
+from aiki_task.errors import OutcomeUnknown, PayloadError, ProcessDied, TaskFailed, TaskTimeoutError
 from aiki_task.payloads import Payload
 
 E = TypeVar("E", bound=BaseException)
@@ -59,7 +59,10 @@ def to_exception(info: FailureInfo, task: str, raises: Iterable[type[BaseExcepti
 
 def task_failed(info: FailureInfo, task: str) -> TaskFailed:
     """TaskFailed, or TaskTimeoutError, with the causes it had."""
-    kind = TaskTimeoutError if info.kind == "timeout" else TaskFailed
+    kind: type[TaskFailed] = TaskTimeoutError if info.kind == "timeout" else TaskFailed
+    if info.type == "OutcomeUnknown" and not info.traceback:
+        # Said by a coordinator: what code raises has a traceback.
+        kind = OutcomeUnknown
     failed = kind(
         task, info.type, info.message, traceback_text=info.traceback, attempts=max(info.attempts, 1)
     )

@@ -44,6 +44,8 @@ class TaskOptions:
         queue: where the task runs; None means with the run.
         remote: always through the queue, even where the run's own worker could run it.
         deferred: it may call `complete_later()`; always through the queue as well.
+        at_most_once: it begins only when that is recorded, and never again: `OutcomeUnknown` if its worker dies
+            meanwhile. One attempt; always through the queue as well.
         executor: what runs the function: the worker's loop, a thread, or a process of its own; None means the loop
             for async functions and a thread for others.
         key: names the call in its run instead of its arguments.
@@ -58,6 +60,7 @@ class TaskOptions:
     queue: str | None = None
     remote: bool = False
     deferred: bool = False
+    at_most_once: bool = False
     executor: Executor | None = None
     key: str | None = None
 
@@ -139,6 +142,7 @@ class Task(Generic[P, R]):
         other: Task[P, R] = Task.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.options = replace(self.options, **changed)
+        _refuse_retries(self.name, other.options)
         return other
 
     def __repr__(self) -> str:
@@ -164,6 +168,7 @@ class _Decorator:
         name = function.__name__ if self._name is None else self._name
         _refuse_executor(name, self._options.executor, is_async=inspect.iscoroutinefunction(function))
         made: Task[..., Any] = Task(function, name, self._options)
+        _refuse_retries(name, self._options)
         made.check()
         return made
 
@@ -185,6 +190,7 @@ def task(
     queue: str | None = None,
     remote: bool = False,
     deferred: bool = False,
+    at_most_once: bool = False,
     executor: Executor | None = None,
 ) -> _Decorator: ...
 def task(
@@ -201,6 +207,7 @@ def task(
     queue: str | None = None,
     remote: bool = False,
     deferred: bool = False,
+    at_most_once: bool = False,
     executor: Executor | None = None,
 ) -> Task[..., Any] | _Decorator:
     """Make a function a task, with the options of `TaskOptions`.
@@ -211,10 +218,10 @@ def task(
     Raises:
         UnsupportedTypeError: a type hint has no encoding.
         DurationError: a timeout is not a duration, or zero.
-        DefinitionError: the executor cannot run such a function.
+        DefinitionError: the executor cannot run such a function, or it is to run at most once and be tried again.
     """
     options = TaskOptions(
-        retry=retry or DEFAULT_RETRY,
+        retry=retry or (Retry.none() if at_most_once else DEFAULT_RETRY),
         timeout=_limit(timeout),
         total_timeout=_limit(total_timeout),
         heartbeat_timeout=_limit(heartbeat_timeout),
@@ -223,10 +230,18 @@ def task(
         queue=queue,
         remote=remote,
         deferred=deferred,
+        at_most_once=at_most_once,
         executor=executor,
     )
     decorator = _Decorator(name, options)
     return decorator if function is None else decorator(function)
+
+
+def _refuse_retries(name: str, options: TaskOptions) -> None:
+    if options.at_most_once and options.retry.attempts != 1:
+        raise DefinitionError(
+            f"task {name!r} runs at most once and cannot be tried again: leave retry= out, or at_most_once="
+        )
 
 
 def _refuse_executor(name: str, executor: str | None, *, is_async: bool) -> None:

@@ -448,6 +448,18 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """The task has begun and runs at most once: it stays leased, and nobody will know how it ended.
+
+    `worker` is the holder's name for people.
+    """
+
+    token: LeaseToken
+    incarnation: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """A lease of a remote task; `attempt` counts from 1, `checkpoint` is a serialized Payload or empty."""
 

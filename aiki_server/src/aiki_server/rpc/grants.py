@@ -13,7 +13,7 @@ from functools import partial
 
 from aiki.v1 import common_pb2, history_pb2, worker_pb2
 from aiki_server.core import ids
-from aiki_server.core.runs import Fenced, Granted, NotReady, Released, RunsAlone, Taken, TaskAttention
+from aiki_server.core.runs import Begun, Fenced, Granted, NotReady, Released, RunsAlone, Taken, TaskAttention
 from aiki_server.core.stealing import Kind
 from aiki_server.rpc.answers import when_done
 from aiki_server.rpc.holdings import Work
@@ -38,7 +38,7 @@ class Grants:
         self,
         stores: Stores,
         credit_came: asyncio.Event,
-        released: Callable[[asyncio.Future[Released | Fenced]], None],
+        released: Callable[[asyncio.Future[Released | Fenced | Begun]], None],
         run_alone: Callable[[TaskAttention], None],
     ) -> None:
         self._run_alone = run_alone

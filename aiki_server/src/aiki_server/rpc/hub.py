@@ -8,6 +8,7 @@ from aiki.v1 import common_pb2, worker_pb2
 from aiki_server.core import ids
 from aiki_server.core.runs import (
     Attention,
+    Begun,
     Fenced,
     Fired,
     HeldTask,
@@ -22,6 +23,7 @@ from aiki_server.rpc.answers import when_done
 from aiki_server.rpc.followers import FOLLOWING, Followers
 from aiki_server.rpc.forwarding import FORWARDED
 from aiki_server.rpc.matching import Matching
+from aiki_server.rpc.once import fail_begun
 from aiki_server.rpc.questions import Questions
 from aiki_server.rpc.session import Session, lease_from_wire
 from aiki_server.rpc.stealing import Stealing
@@ -136,12 +138,12 @@ class Hub:
         self.tell(ids.coordinator_of(held.incarnation), words)
         # The lease is over already: this takes it off the holder's list.
         self.when_done(
-            self.stores.tasks.release(token=token, incarnation=held.incarnation), self._attend_released
+            self.stores.tasks.release(token=token, incarnation=held.incarnation), self.attend_released
         )
 
-    def released(self, future: asyncio.Future[Released | Fenced]) -> None:
+    def released(self, future: asyncio.Future[Released | Fenced | Begun]) -> None:
         """Attend to what a release made free."""
-        self.when_done(future, self._attend_released)
+        self.when_done(future, self.attend_released)
 
     def tell(self, coordinator_id: str, message: str) -> None:
         """Tell a coordinator something; itself at once."""
@@ -183,9 +185,12 @@ class Hub:
 
     when_done = staticmethod(when_done)
 
-    def _attend_released(self, answer: Released | Fenced) -> None:
+    def attend_released(self, answer: Released | Fenced | Begun) -> None:
+        """Attend to what a release made free, or could not."""
         if isinstance(answer, Released):
             self.attend(answer.attention)
+        elif isinstance(answer, Begun):
+            fail_begun(self, answer)
 
     def _poke(self, attention: Attention) -> None:
         assert attention.holder is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from aiki_server.core.runs import Attention, CacheMark, Fenced, Released, TaskAttention
+from aiki_server.core.runs import Attention, Begun, CacheMark, Fenced, Released, TaskAttention
 from aiki_server.rpc.grants import Grants
 from aiki_server.rpc.session import Session
 from aiki_server.rpc.suspects import Suspects
@@ -18,7 +18,9 @@ from aiki_server.store import Stores
 class Matching:
     """The sessions of this coordinator as takers of work. `credit_came`: somebody may take more than before."""
 
-    def __init__(self, stores: Stores, released: Callable[[asyncio.Future[Released | Fenced]], None]) -> None:
+    def __init__(
+        self, stores: Stores, released: Callable[[asyncio.Future[Released | Fenced | Begun]], None]
+    ) -> None:
         self.credit_came = asyncio.Event()
         self.sessions: dict[str, Session] = {}
         self.suspects = Suspects(self.sessions, self._take_alone, self.credit_came)

@@ -35,7 +35,7 @@ class Outcomes:
     ) -> None:
         """An attempt has failed: another follows, or the task has; *then* is told."""
         due_ms = None
-        if not final:
+        if not final and not spec.at_most_once:
             due_ms = self._retry_at_ms(spec, attempt, failed.failure.type, retry_after_ms)
         if due_ms is not None:
             TASKS_RETRIED.add()

@@ -18,7 +18,7 @@ import structlog
 
 from aiki.v1 import history_pb2, worker_pb2
 from aiki_server.core.ids import task_handler
-from aiki_server.core.runs import Attention, Fenced, LeaseToken, Released, TaskAttention
+from aiki_server.core.runs import Attention, Begun, Fenced, LeaseToken, Released, TaskAttention
 from aiki_server.core.stealing import Kind, Move, Peer, Rules, Thing, plan
 from aiki_server.rpc.session import Session, lease_to_wire
 from aiki_server.telemetry.metrics import STOLEN
@@ -106,7 +106,7 @@ class Stealing:
         self._no(thing, asked, name.removeprefix("REFUSAL_").lower())
 
     def released(
-        self, session: Session, token: LeaseToken, future: asyncio.Future[Released | Fenced]
+        self, session: Session, token: LeaseToken, future: asyncio.Future[Released | Fenced | Begun]
     ) -> None:
         """A lease was given back: to whom it was asked for, or to whoever is found."""
         thing = (token.run_id, token.address)
@@ -124,9 +124,10 @@ class Stealing:
         if self._asked.get(thing) is asked:
             del self._asked[thing]
 
-    def _give(self, thing: Thing, asked: _Asked, answer: Released | Fenced) -> None:
+    def _give(self, thing: Thing, asked: _Asked, answer: Released | Fenced | Begun) -> None:
         self._forget(thing, asked)
         if not isinstance(answer, Released):
+            self._hub.attend_released(answer)
             return
         what = answer.attention
         thief = asked.thief

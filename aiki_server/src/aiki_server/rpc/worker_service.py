@@ -28,6 +28,7 @@ from aiki_server.rpc.continuing import next_run_of
 from aiki_server.rpc.effects import effects_of
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import PAYLOAD_BYTES_MAX
+from aiki_server.rpc.once import record_start
 from aiki_server.rpc.reports import Reports
 from aiki_server.rpc.run_logs import keep_logs
 from aiki_server.rpc.served import Served
@@ -199,8 +200,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             case "need_history":
                 self._history(session, message.need_history)
             case "task_start":
-                token = lease_from_wire(message.task_start.lease)
-                self._hub.when_done(self._stores.tasks.start(token=token), lambda _: None)
+                record_start(self._hub, session, message.task_start)
             case "task_progress":
                 self._progress(session, message.task_progress)
             case "drain":

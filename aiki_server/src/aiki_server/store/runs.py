@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aiki_server.core.ids import DEFAULT_NAMESPACE, partition_of
 from aiki_server.core.runs import (
     Attention,
+    Begun,
     CacheMark,
     Committed,
     Delivered,
@@ -149,7 +150,7 @@ class RunStore:
 
     def release(
         self, *, token: LeaseToken, incarnation: str, lost: bool = False
-    ) -> Future[Released | Fenced]:
+    ) -> Future[Released | Fenced | Begun]:
         """Of a run (for tasks see TaskStore). `Fenced` when it was not held (any more): no error.
 
         `lost`: the worker died with it.

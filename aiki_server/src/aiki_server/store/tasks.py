@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiki_server.core.poison import SHARED_LOSSES_MAX
 from aiki_server.core.runs import (
+    Begun,
     Completed,
     Deferred,
     Fenced,
@@ -94,10 +95,11 @@ class TaskStore:
         command = ("HMGET", keys.tasks(run_id), f"spec:{address}", f"task:{address}")
         return self._flusher.submit(command, decode)
 
-    def start(self, *, token: LeaseToken) -> Future[bool]:
-        """Record that the attempt has begun; false when the lease is over."""
+    def start(self, *, token: LeaseToken, once: bool = False) -> Future[bool]:
+        """Record that the attempt has begun, *once*: or may begin, and never another; false when the lease is over."""
         command = script("start_task").command(
-            (keys.tasks(token.run_id),), (token.address, token.epoch, token.nonce, self._clock.now_ms())
+            (keys.tasks(token.run_id),),
+            (token.address, token.epoch, token.nonce, self._clock.now_ms(), int(once)),
         )
         return self._flusher.submit(command, bool)
 
@@ -174,7 +176,7 @@ class TaskStore:
 
     def release(
         self, *, token: LeaseToken, incarnation: str, lost: bool = False
-    ) -> Future[Released | Fenced]:
+    ) -> Future[Released | Fenced | Begun]:
         """Back to ready, no attempt used up. Also ends the bookkeeping of a lease that was cancelled.
 
         `lost`: the worker died with it.
@@ -192,9 +194,11 @@ class TaskStore:
             (run_id, address, token.epoch, token.nonce, incarnation, self._clock.now_ms(), int(lost)),
         )
 
-        def decode(reply: Reply) -> Released | Fenced:
+        def decode(reply: Reply) -> Released | Fenced | Begun:
             if reply[0] == b"fenced":
                 return replies.fenced(run_id, address, reply)
+            if reply[0] == b"begun":
+                return Begun(token, incarnation, reply[1].decode())
             return Released(replies.task_attention(run_id, address, reply[1:]))
 
         return self._flusher.submit(command, decode)

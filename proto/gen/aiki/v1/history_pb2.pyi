@@ -768,6 +768,7 @@ class TaskSpec(_message.Message):
     QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_TIMEOUT_FIELD_NUMBER: _builtins.int
     CHECKPOINT_FIELD_NUMBER: _builtins.int
+    AT_MOST_ONCE_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     TRACE_LINK_FIELD_NUMBER: _builtins.int
     DISPATCHED_MS_FIELD_NUMBER: _builtins.int
@@ -783,6 +784,8 @@ class TaskSpec(_message.Message):
     """Attempts already made and failed, by the run's own worker."""
     workflow_id: _builtins.str
     """The workflow id of the run, for people and for idempotency keys."""
+    at_most_once: _builtins.bool
+    """Its one attempt begins only when its start is recorded, and is never made again."""
     traceparent: _builtins.str
     """The span that it is part of, as a W3C traceparent; empty when nobody traces."""
     trace_link: _builtins.str
@@ -828,13 +831,14 @@ class TaskSpec(_message.Message):
         queue_timeout: _duration_pb2.Duration | None = ...,
         heartbeat_timeout: _duration_pb2.Duration | None = ...,
         checkpoint: _common_pb2.Payload | None = ...,
+        at_most_once: _builtins.bool = ...,
         traceparent: _builtins.str = ...,
         trace_link: _builtins.str = ...,
         dispatched_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "checkpoint", b"checkpoint", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue_timeout", b"queue_timeout", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt_timeout", b"attempt_timeout", "attempts_made", b"attempts_made", "checkpoint", b"checkpoint", "deadline_ms", b"deadline_ms", "dispatched_ms", b"dispatched_ms", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue", b"queue", "queue_timeout", b"queue_timeout", "retry", b"retry", "task", b"task", "trace_link", b"trace_link", "traceparent", b"traceparent", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "at_most_once", b"at_most_once", "attempt_timeout", b"attempt_timeout", "attempts_made", b"attempts_made", "checkpoint", b"checkpoint", "deadline_ms", b"deadline_ms", "dispatched_ms", b"dispatched_ms", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue", b"queue", "queue_timeout", b"queue_timeout", "retry", b"retry", "task", b"task", "trace_link", b"trace_link", "traceparent", b"traceparent", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,12 +6,16 @@
 -- ARGV[7]   '1': its worker died. Two losses, its run's counted as one, and the task runs alone; what it loses alone
 --           is kept in `deaths`.
 -- Returns   {'released', namespace, queue, handler}   {'fenced', epoch, nonce, holder}: not held (any more)
+--           {'begun', worker}: it runs at most once and has begun, so that it stays leased: fail it
 --@ tasks
 --@ mine
 local task = load_task(KEYS[1], ARGV[2])
 forget_held(task, KEYS[4], ARGV[1], ARGV[2], ARGV[5])
 if not is_mine(task, ARGV[3], ARGV[4], ARGV[5]) then
   return fenced_task(task)
+end
+if task.once == 1 then
+  return {'begun', task.worker}
 end
 if ARGV[7] == '1' then
   task.lost = (task.lost or 0) + 1
