@@ -170,6 +170,8 @@ def _session(session: Session) -> admin_pb2.SessionView:
         draining=session.draining,
         stolen_from=session.load.thefts.stolen_from,
         stolen_to=session.load.thefts.stolen_to,
+        recalled=session.load.thefts.recalled,
+        refused=session.load.thefts.refused,
     )
 
 

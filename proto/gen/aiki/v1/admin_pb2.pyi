@@ -297,6 +297,26 @@ class SessionView(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class RefusedEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     INCARNATION_FIELD_NUMBER: _builtins.int
     IDENTITY_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
@@ -313,6 +333,8 @@ class SessionView(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     STOLEN_FROM_FIELD_NUMBER: _builtins.int
     STOLEN_TO_FIELD_NUMBER: _builtins.int
+    RECALLED_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     incarnation: _builtins.str
     """Names its leases; changes when it resumes."""
     identity: _builtins.str
@@ -343,9 +365,15 @@ class SessionView(_message.Message):
     """How often work that it had not begun was given to another worker, since it connected to this coordinator."""
     stolen_to: _builtins.int
     """How often it got such work of others."""
+    recalled: _builtins.int
+    """How often it was asked to give back what it had not begun."""
     @_builtins.property
     def queues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The queues it serves."""
+
+    @_builtins.property
+    def refused(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Of that, how often it kept it, by reason: `started`, `not_held`, `unanswered`."""
 
     def __init__(
         self,
@@ -366,10 +394,12 @@ class SessionView(_message.Message):
         draining: _builtins.bool = ...,
         stolen_from: _builtins.int = ...,
         stolen_to: _builtins.int = ...,
+        recalled: _builtins.int = ...,
+        refused: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_id", b"build_id", "connect_time_ms", b"connect_time_ms", "draining", b"draining", "identity", b"identity", "incarnation", b"incarnation", "namespace", b"namespace", "queues", b"queues", "runs_free", b"runs_free", "runs_held", b"runs_held", "slots", b"slots", "stolen_from", b"stolen_from", "stolen_to", b"stolen_to", "tasks", b"tasks", "tasks_free", b"tasks_free", "tasks_held", b"tasks_held", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_id", b"build_id", "connect_time_ms", b"connect_time_ms", "draining", b"draining", "identity", b"identity", "incarnation", b"incarnation", "namespace", b"namespace", "queues", b"queues", "recalled", b"recalled", "refused", b"refused", "runs_free", b"runs_free", "runs_held", b"runs_held", "slots", b"slots", "stolen_from", b"stolen_from", "stolen_to", b"stolen_to", "tasks", b"tasks", "tasks_free", b"tasks_free", "tasks_held", b"tasks_held", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -123,7 +123,19 @@ def _coordinators(answer: admin_pb2.ShowClusterResponse) -> Table:
 
 def _sessions(answer: admin_pb2.ShowClusterResponse) -> Table:
     table = _table(
-        "WORKER", "COORDINATOR", "QUEUES", "RUNS", "FREE", "TASKS", "FREE", "SLOTS", "SINCE", "STATE"
+        *(
+            "WORKER",
+            "COORDINATOR",
+            "QUEUES",
+            "RUNS",
+            "FREE",
+            "TASKS",
+            "FREE",
+            "SLOTS",
+            "STOLEN",
+            "SINCE",
+            "STATE",
+        )
     )
     for view in answer.coordinators:
         for session in sorted(view.sessions, key=lambda one: one.identity):
@@ -136,10 +148,18 @@ def _sessions(answer: admin_pb2.ShowClusterResponse) -> Table:
                 str(session.tasks_held),
                 str(session.tasks_free),
                 str(session.slots),
+                _stolen(session),
                 _span(answer.store_time_ms - session.connect_time_ms),
                 "draining" if session.draining else "",
             )
     return table
+
+
+def _stolen(session: admin_pb2.SessionView) -> str:
+    """What others took of it, what it took, what it was asked for and kept."""
+    if not session.recalled and not session.stolen_to:
+        return ""
+    return f"-{session.stolen_from} +{session.stolen_to} ={sum(session.refused.values())}"
 
 
 def _queues(answer: admin_pb2.ShowClusterResponse) -> Table:
