@@ -92,14 +92,17 @@ async def test_who_steals_from_whom_is_shown(store: Stores) -> None:
 
 async def test_what_a_worker_kept_is_shown_with_the_reason(store: Stores) -> None:
     """Of what it was asked to give back."""
-    async with a_coordinator(store) as door, tasks_at_one(door, 2) as (busy, _):
-        async with Worker(door, identity="idle", workflows=[], slots=1, **NEW) as idle:
-            await idle.credit(tasks=1)
-            recall = (await busy.next("recall")).recall
-            refused = worker_pb2.RecallAck(lease=recall.lease, refusal=worker_pb2.RecallAck.REFUSAL_STARTED)
-            await busy.say(recall_ack=refused)
-            await busy.next("recall")
-            picture = await show(door)
+    async with (
+        a_coordinator(store) as door,
+        tasks_at_one(door, 2) as (busy, _),
+        Worker(door, identity="idle", workflows=[], slots=1, **NEW) as idle,
+    ):
+        await idle.credit(tasks=1)
+        recall = (await busy.next("recall")).recall
+        refused = worker_pb2.RecallAck(lease=recall.lease, refusal=worker_pb2.RecallAck.REFUSAL_STARTED)
+        await busy.say(recall_ack=refused)
+        await busy.next("recall")
+        picture = await show(door)
 
     [kept] = [session for session in sessions(picture) if session.identity == "busy"]
     assert (kept.stolen_from, kept.recalled, dict(kept.refused)) == (0, 2, {"started": 1})

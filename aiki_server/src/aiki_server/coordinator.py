@@ -100,7 +100,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     await membership.look()
     survey = Survey(hub, membership, settings.lease_ttl_seconds)
     stalled = StalledRuns(hub)
-    server = grpc.aio.server(options=OPTIONS)
+    server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=settings.calls_max)
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(hub, ttl, stalled), server)
     workflow_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(hub), server)
     checks = health.aio.HealthServicer()

@@ -69,6 +69,11 @@ class ServerSettings(BaseSettings):
         10.0, gt=0.1, le=3600, description="a worker that is not heard for this long is dead"
     )
     retention_days: float = Field(30.0, gt=0, description="closed runs are deleted after this many days")
+    calls_max: int = Field(
+        10_000,
+        ge=10,
+        description="sessions of workers and calls of clients at once, those that wait included; others are refused",
+    )
     stealing: bool = Field(
         default=True, description="idle workers get what busy ones were given and have not begun"
     )

@@ -1,6 +1,6 @@
 """What a session still takes, and what is to be sent to it."""
 
-from aiki.v1 import worker_pb2
+from aiki.v1 import common_pb2, history_pb2, worker_pb2
 from aiki_server.core.runs import CacheMark
 from aiki_server.rpc import session as sessions
 from aiki_server.rpc.session import Session
@@ -8,6 +8,9 @@ from aiki_server.rpc.session import Session
 HELLO = worker_pb2.Hello(
     workflows=[worker_pb2.WorkflowHandler(name="flow", version="1")], tasks=["job"], queues=["a", "b"]
 )
+
+
+LARGE = history_pb2.RunStarted(input=common_pb2.Payload(data=b"x" * 2**20))
 
 
 def credit(runs: int, tasks: int = 0) -> worker_pb2.Credit:
@@ -69,6 +72,28 @@ async def test_one_that_does_not_read_is_cut_off() -> None:
 
     assert session.closed
     assert await session.next_frame() is None
+
+
+def test_one_that_does_not_read_much_is_cut_off() -> None:
+    """By bytes as well as by messages."""
+    session = Session(HELLO, "c.s.1")
+    page = worker_pb2.HistoryPage(events=[history_pb2.Event(run_started=LARGE)])
+    for _ in range(sessions.OUTBOX_BYTES_MAX // len(LARGE.input.data)):
+        session.send(worker_pb2.CoordinatorMessage(history_page=page))
+
+    assert session.cut_off
+    assert session.waiting == 0
+
+
+async def test_what_was_read_does_not_count() -> None:
+    """A worker may get any amount, if it reads."""
+    session = Session(HELLO, "c.s.1")
+    page = worker_pb2.HistoryPage(events=[history_pb2.Event(run_started=LARGE)])
+    for _ in range(2 * sessions.OUTBOX_BYTES_MAX // len(LARGE.input.data)):
+        session.send(worker_pb2.CoordinatorMessage(history_page=page))
+        assert await session.next_frame() is not None
+
+    assert not session.cut_off
 
 
 def test_the_oldest_cached_run_is_given_up() -> None:

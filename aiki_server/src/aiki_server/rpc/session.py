@@ -15,6 +15,7 @@ FRAME_MESSAGES_MAX = 500
 FRAME_BYTES_MAX = 3 * 1024 * 1024
 CACHED_RUNS_MAX = 10_000
 OUTBOX_MESSAGES_MAX = 50_000
+OUTBOX_BYTES_MAX = 64 * 1024 * 1024
 """Answers and grants are bounded by what the worker sends and has credit for; beyond this it does not read."""
 
 
@@ -50,7 +51,10 @@ class Session:
         self.connect_time_ms = 0
         self.is_reserved = False
         """It gets nothing but what it is reserved for."""
-        self._outbox: deque[worker_pb2.CoordinatorMessage] = deque()
+        self.cut_off = False
+        """It does not read: what it says does not count any more, so that its leases end."""
+        self._outbox: deque[tuple[worker_pb2.CoordinatorMessage, int]] = deque()
+        self._outbox_bytes = 0
         self._wake = asyncio.Event()
         self._runs_total = self._runs_spent = 0
         self._tasks_total = self._tasks_spent = 0
@@ -102,11 +106,14 @@ class Session:
 
     def send(self, message: worker_pb2.CoordinatorMessage) -> None:
         """Goes with the next frame; a worker that has stopped reading is cut off, and resumes."""
-        if len(self._outbox) >= OUTBOX_MESSAGES_MAX:
+        size = message.ByteSize()
+        self._outbox_bytes += size
+        if len(self._outbox) >= OUTBOX_MESSAGES_MAX or self._outbox_bytes > OUTBOX_BYTES_MAX:
             self._outbox.clear()
+            self.cut_off = True
             self.end()
         if not self.closed:
-            self._outbox.append(message)
+            self._outbox.append((message, size))
             self._wake.set()
 
     def end(self) -> None:
@@ -129,7 +136,8 @@ class Session:
         frame: list[worker_pb2.CoordinatorMessage] = []
         size = 0
         while self._outbox and len(frame) < FRAME_MESSAGES_MAX and size < FRAME_BYTES_MAX:
-            message = self._outbox.popleft()
-            size += message.ByteSize()
+            message, message_bytes = self._outbox.popleft()
+            size += message_bytes
             frame.append(message)
+        self._outbox_bytes -= size
         return worker_pb2.SessionResponse(messages=frame)

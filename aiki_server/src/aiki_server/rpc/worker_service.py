@@ -129,6 +129,11 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def _read(self, session: WorkerSession, frames: AsyncIterator[worker_pb2.SessionRequest]) -> None:
         try:
             async for frame in frames:
+                if session.cut_off:
+                    log.warning(
+                        "a worker does not read what it is sent: cut off", worker=session.hello.identity
+                    )
+                    return
                 self._take(session, frame.messages)
         finally:
             session.end()
