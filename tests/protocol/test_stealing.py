@@ -60,6 +60,24 @@ async def test_an_idle_session_gets_what_another_has_not_begun(store: Stores) ->
     assert not reason_of(done.error)
 
 
+async def test_an_idle_session_of_another_coordinator_gets_some(store: Stores) -> None:
+    """What waits is told, wanted, given back and offered."""
+    async with a_cluster(store, ttl_seconds=6.0, stealing_after_seconds=0) as cluster:
+        first, second = await cluster.coordinator(), await cluster.coordinator()
+        async with (
+            tasks_at_one(first, 2) as (busy, _),
+            Worker(second, identity="idle", workflows=[], slots=1, **NEW) as idle,
+        ):
+            await idle.credit(tasks=1)
+            recall = (await busy.next("recall")).recall
+            await busy.say(release=worker_pb2.Release(lease=recall.lease))
+            stolen = await idle.assigned()
+            done = await idle.report(stolen.lease, output=OUTPUT)
+
+    assert stolen.lease.address == recall.lease.address
+    assert not reason_of(done.error)
+
+
 async def test_no_more_is_asked_for_than_there_are_idle_slots(store: Stores) -> None:
     """Also while what was given back is on its way to the idle one."""
     async with a_cluster(store, stealing_after_seconds=0) as cluster:

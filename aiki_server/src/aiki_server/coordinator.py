@@ -98,6 +98,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     hub = Hub(stores, coordinator_id, stealing)
     membership = Membership(stores, coordinator_id, settings.lease_ttl_seconds)
     await membership.look()
+    hub.stealing.abroad.others = membership.others
     survey = Survey(hub, membership, settings.lease_ttl_seconds)
     stalled = StalledRuns(hub)
     server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=settings.calls_max)

@@ -32,6 +32,10 @@ class Membership:
         """Whether other coordinators were alive when it last looked."""
         return bool(self._alive - {self._coordinator_id})
 
+    def others(self) -> frozenset[str]:
+        """Coordinators that are alive, perhaps this one too."""
+        return self._alive
+
     async def run(self) -> None:
         """Say that this coordinator is there, and look who else is, until cancelled."""
         while True:

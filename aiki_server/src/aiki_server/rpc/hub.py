@@ -19,6 +19,7 @@ from aiki_server.core.runs import (
     WrongState,
 )
 from aiki_server.core.stealing import Rules
+from aiki_server.rpc import abroad
 from aiki_server.rpc.answers import when_done
 from aiki_server.rpc.followers import FOLLOWING, Followers
 from aiki_server.rpc.forwarding import FORWARDED
@@ -166,6 +167,9 @@ class Hub:
             return
         if kind in FOLLOWING:
             self.followers.heard(kind, rest)
+            return
+        if kind in abroad.WORDS:
+            self.stealing.abroad.heard(kind, rest)
             return
         incarnation, run_id, epoch, nonce, *address = rest.split(" ", 4)
         session = self.sessions.get(incarnation)

@@ -20,6 +20,7 @@ from aiki.v1 import history_pb2, worker_pb2
 from aiki_server.core.ids import task_handler
 from aiki_server.core.runs import Attention, Begun, Fenced, LeaseToken, Released, TaskAttention
 from aiki_server.core.stealing import Kind, Move, Peer, Rules, Thing, plan
+from aiki_server.rpc.abroad import Abroad
 from aiki_server.rpc.session import Session, lease_to_wire
 from aiki_server.telemetry.metrics import STOLEN
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 ANSWER_SECONDS: Final = 5.0
 """A recall that is not answered for this long counts as refused; a Release that comes later is an ordinary one."""
 PAIRS_MAX: Final = 10_000
+ELSEWHERE: Final = "(another coordinator)"
+"""Stands for the worker that got it, whose name is not known here."""
 MOVED_MAX: Final = 100_000
 PAUSE_SECONDS: Final = 0.005
 LOOK_SECONDS: Final = 0.25
@@ -40,18 +43,19 @@ log = structlog.get_logger(__name__)
 @dataclass(frozen=True, slots=True)
 class _Asked:
     victim: Session
-    thief: Session
+    thief: str
     token: LeaseToken
     at_s: float
 
 
 class Stealing:
-    """Between the sessions of this coordinator."""
+    """Between the sessions of this coordinator, and from them to idle ones of others (names that begin with `@`)."""
 
     def __init__(self, hub: Hub, rules: Rules | None) -> None:
         self.rules = rules
         self.pairs: Counter[tuple[str, str]] = Counter()
         """How often a worker's work was given to another, by their names."""
+        self.abroad = Abroad(hub)
         self._hub = hub
         self._changed = asyncio.Event()
         self._asked: OrderedDict[Thing, _Asked] = OrderedDict()
@@ -130,17 +134,28 @@ class Stealing:
             self._hub.attend_released(answer)
             return
         what = answer.attention
-        thief = asked.thief
-        free = thief.free_tasks if isinstance(what, TaskAttention) else thief.free_runs
-        is_to_go = isinstance(what, TaskAttention) or (isinstance(what, Attention) and what.holder is None)
-        if what is None or not is_to_go or free <= 0:
+        is_to_go = isinstance(what, TaskAttention) or (what is not None and what.holder is None)
+        thief = self._hub.sessions.get(asked.thief)
+        if what is None or not is_to_go:
             self._hub.attend(what)
             return
         asked.victim.load.thefts.stolen_from += 1
-        thief.load.thefts.stolen_to += 1
         STOLEN.add(("task" if isinstance(what, TaskAttention) else "run",))
+        if asked.thief.startswith("@"):
+            self.abroad.offer(asked.thief, what)
+            self._count_pair(asked.victim, ELSEWHERE)
+        elif thief is None or (thief.free_tasks if isinstance(what, TaskAttention) else thief.free_runs) <= 0:
+            self._hub.attend(what)
+        else:
+            thief.load.thefts.stolen_to += 1
+            self._count_pair(asked.victim, thief.hello.identity)
+            self._hand(thief, what)
+
+    def _count_pair(self, victim: Session, thief: str) -> None:
         if len(self.pairs) < PAIRS_MAX:
-            self.pairs[asked.victim.hello.identity, thief.hello.identity] += 1
+            self.pairs[victim.hello.identity, thief] += 1
+
+    def _hand(self, thief: Session, what: Attention | TaskAttention) -> None:
         if isinstance(what, TaskAttention):
             self._hub.matching.take(thief, what.run_id, what.address)
         else:
@@ -166,10 +181,8 @@ class Stealing:
         return min((at for at in times if at is not None), default=None)
 
     def _peers(self, *, tasks: bool) -> list[Peer]:
-        asked = Counter(
-            item.thief.incarnation for (_, address), item in self._asked.items() if bool(address) is tasks
-        )
-        return [
+        asked = Counter(item.thief for (_, address), item in self._asked.items() if bool(address) is tasks)
+        here = [
             Peer(
                 name=name,
                 slots=session.hello.slots,
@@ -178,6 +191,7 @@ class Stealing:
             )
             for name, session in self._hub.sessions.items()
         ]
+        return here + self.abroad.peers(tasks=tasks)
 
     def _plan(self, rules: Rules, *, tasks: bool) -> None:
         peers = self._peers(tasks=tasks)
@@ -186,17 +200,24 @@ class Stealing:
         sessions = self._hub.sessions
 
         def fits(name: str, kind: Kind) -> bool:
+            if name.startswith("@"):
+                return self.abroad.fits(name, kind)
             return sessions[name].serves(kind.namespace, kind.queue, kind.handler)
 
-        for move in plan(peers, fits, time.monotonic(), rules, self._moved_s, self._asked):
+        now_s = time.monotonic()
+        for move in plan(peers, fits, now_s, rules, self._moved_s, self._asked):
             self._ask(move)
+        waiting = (work for peer in peers for work in peer.unstarted if work.given_s + rules.after_s <= now_s)
+        self.abroad.tell({work.kind for work in waiting if work.thing not in self._asked})
 
     def _ask(self, move: Move) -> None:
-        victim, thief = self._hub.sessions[move.victim], self._hub.sessions[move.thief]
+        victim = self._hub.sessions[move.victim]
         token = victim.load.token(move.work.thing)
         if token is None:
             return
-        self._asked[move.work.thing] = _Asked(victim, thief, token, time.monotonic())
+        self._asked[move.work.thing] = _Asked(victim, move.thief, token, time.monotonic())
+        if move.thief.startswith("@"):
+            self.abroad.asked_for(move.thief)
         victim.load.thefts.recalled += 1
         recall = worker_pb2.Recall(lease=lease_to_wire(token), unstarted_only=True)
         victim.send(worker_pb2.CoordinatorMessage(recall=recall))
