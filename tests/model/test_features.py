@@ -70,14 +70,14 @@ def test_h16_a_recall_that_names_no_lease_makes_a_task_run_twice() -> None:
 
 
 def test_h16_a_yes_to_a_recall_that_is_lost_must_not_keep_the_lease() -> None:
-    """Modelled only, the product does not recall: one lost message."""
+    """One lost message."""
     rules = RecallRules(answer_is_release=False)
     assert_broken(RecallModel(rules=rules, losses=1), WEDGE)
     assert assert_clean(RecallModel(losses=1)).exhaustive
 
 
 def test_h16_being_leased_is_not_being_started() -> None:
-    """Modelled only, the product has no at_most_once: its worker dies before the task has begun."""
+    """Its worker dies before the task has begun."""
     rules = RecallRules(start_acknowledged=False)
     assert_broken(RecallModel(rules=rules, at_most_once=True, crashes=1), "nobody had said")
     assert assert_clean(RecallModel(at_most_once=True, crashes=1)).exhaustive
@@ -85,6 +85,6 @@ def test_h16_being_leased_is_not_being_started() -> None:
 
 @pytest.mark.parametrize("at_most_once", [False, True])
 def test_h16_all_rules_together(at_most_once: bool) -> None:
-    """Modelled only: a recall, a crash and a wrong expiry at once."""
+    """A recall, a crash and a wrong expiry at once."""
     model = RecallModel(losses=1, crashes=1, expiries=1, at_most_once=at_most_once)
     assert assert_clean(model).exhaustive
