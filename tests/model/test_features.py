@@ -64,7 +64,7 @@ def test_h11_a_workflow_id_is_resolved_where_the_signal_is_delivered() -> None:
 
 
 def test_h16_a_recall_that_names_no_lease_makes_a_task_run_twice() -> None:
-    """Modelled only, the product does not recall: one recall, as slow as it likes."""
+    """One recall, as slow as it likes."""
     assert_broken(RecallModel(rules=RecallRules(names_lease=False)), "ran twice")
     assert assert_clean(RecallModel()).exhaustive
 
