@@ -76,6 +76,8 @@ async def test_runs_go_on(direction: str, old: dict[str, str], tmp_path: Path) -
                 cluster.stop("before")
                 rig.worker("second-at-after", after, second)
                 cluster.stop("first-at-after")
+                # Its worker is connected when this is over: a query waits a few seconds for one and no longer.
+                assert await quick(client, rig, 3000) == 33_000
                 await end(client, runs, cart)
                 list_by_command(after, old)
 
