@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from aiki_server.core.matching import Lane
 from aiki_server.core.pace import NOTHING, Look
 from aiki_server.core.runs import (
     Attention,
@@ -206,6 +207,9 @@ async def test_a_made_up_page_token_is_refused(store: Stores, token: str) -> Non
         await store.listing.page(namespace=NAMESPACE, size=10, token=token)
 
 
+LANE = Lane(NAMESPACE, "default", "w:purchase:1")
+
+
 def attention(run_id: str) -> Attention:
     return Attention(run_id, NAMESPACE, "default", "w:purchase:1", None, "", stalled=False, fresh=True)
 
@@ -213,14 +217,14 @@ def attention(run_id: str) -> Attention:
 async def test_a_hint_goes_to_one_reader_until_it_is_done(store: Stores) -> None:
     """What was read and not done is claimed by another; what is done is gone."""
     run_id = await a_run(store)
-    stream = store.queues.stream(namespace=NAMESPACE, queue="default", handler="w:purchase:1")
+    stream = store.queues.stream(LANE)
     async with (
         store.queues.reader(coordinator_id="c1") as one,
         store.queues.reader(coordinator_id="c2") as two,
     ):
         reading = asyncio.ensure_future(one.read([stream], count=10, block_ms=20_000))
-        await store.queues.hint(attention(run_id))
-        await store.queues.hint(TaskAttention(run_id, "a|b/c/1", NAMESPACE, "default", "w:purchase:1"))
+        await store.queues.hint(LANE, attention(run_id))
+        await store.queues.hint(LANE, TaskAttention(run_id, "a|b/c/1", NAMESPACE, "default", "w:purchase:1"))
         hints = await reading
         while len(hints) < 2:
             hints += await one.read([stream], count=10, block_ms=20_000)
@@ -242,11 +246,11 @@ async def test_a_hint_goes_to_one_reader_until_it_is_done(store: Stores) -> None
 
 async def test_a_reader_outlives_its_stream(store: Stores) -> None:
     """A stream that was deleted is made again, and hints are read from it."""
-    stream = store.queues.stream(namespace=NAMESPACE, queue="default", handler="w:purchase:1")
+    stream = store.queues.stream(LANE)
     async with store.queues.reader(coordinator_id="c1") as reader:
         assert await reader.read([stream], count=1, block_ms=1) == []
         await store.queues.drop(stream)
-        await store.queues.hint(attention("0-0123456789abcdef0123"))
+        await store.queues.hint(LANE, attention("0-0123456789abcdef0123"))
         hints: list[Hint] = []
         while not hints:
             hints = await reader.read([stream], count=1, block_ms=1000)

@@ -9,7 +9,7 @@ import pytest
 SURFACES = {
     "aiki_task": """
         AikiError DefinitionError DurationError Failure NotInRunError OutcomeUnknown PayloadError PayloadTooLargeError
-        PayloadTypeError Retry RetryAfter Task TaskContext TaskFailed TaskOptions TaskTimeoutError
+        PayloadTypeError PlacementError Retry RetryAfter Task TaskContext TaskFailed TaskOptions TaskTimeoutError
         UnsupportedTypeError AttemptCancelled Lifespan ProcessDied ResourceMissingError complete_later
         current_task heartbeat lifespan task
     """,

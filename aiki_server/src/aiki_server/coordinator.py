@@ -28,6 +28,7 @@ from aiki_server.loops.deadlines import Deadlines
 from aiki_server.loops.gauges import Gauges
 from aiki_server.loops.membership import Membership
 from aiki_server.loops.outbox import OutboxPump
+from aiki_server.loops.queues import QueueWatch
 from aiki_server.loops.readiness import Readiness
 from aiki_server.loops.streams import Hints, read_messages
 from aiki_server.loops.survey import Survey
@@ -134,6 +135,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
                 read_messages(hub),
                 Hints(hub).run(),
                 hub.stealing.run(),
+                QueueWatch(hub).run(),
                 membership.run(),
                 keep_telling(cluster),
                 survey.run(),

@@ -31,6 +31,31 @@ NOT_THEIRS: Final = frozenset({"aiki_sdk", "aiki_task", "aiki_worker", "aiki_wor
 @click.option("--address", multiple=True, help="host:port of a coordinator; can be given several times.")
 @click.option("--namespace", help="The namespace that is served.")
 @click.option("--queue", "queues", multiple=True, help="A queue that is served; can be given several times.")
+@click.option(
+    "--queue-slots",
+    multiple=True,
+    metavar="QUEUE=SLOTS",
+    help="The most slots that tasks of a queue may take.",
+)
+@click.option(
+    "--queue-weight",
+    "queue_weights",
+    multiple=True,
+    metavar="QUEUE=WEIGHT",
+    help="The share of a queue that has work, against the others; default: 1.",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A label that work can ask for, such as gpu=a100.",
+)
+@click.option(
+    "--serve",
+    type=click.Choice(["all", "workflows", "tasks"]),
+    help="What of MODULES is served; default: all.",
+)
 @click.option("--slots", type=int, help="Attempts of tasks at once.")
 @click.option("--threads", type=int, help="Threads for sync tasks.")
 @click.option("--task-processes", type=int, help='Child processes for tasks with executor="process".')
@@ -49,6 +74,9 @@ def worker(
     *,
     address: tuple[str, ...],
     queues: tuple[str, ...],
+    queue_slots: tuple[str, ...],
+    queue_weights: tuple[str, ...],
+    labels: tuple[str, ...],
     exit_with_parent: bool,
     parent: int | None,
     **options: str | int | None,
@@ -60,7 +88,15 @@ def worker(
     if exit_with_parent or parent is not None:
         _exit_with(parent or os.getppid())
     try:
-        _serve(modules, address=",".join(address) or None, queues=queues or None, **options)
+        _serve(
+            modules,
+            address=",".join(address) or None,
+            queues=queues or None,
+            queue_slots=",".join(queue_slots) or None,
+            queue_weights=",".join(queue_weights) or None,
+            labels=",".join(labels) or None,
+            **options,
+        )
     except AikiError as error:
         kind = _NotNowError if isinstance(error, NOT_NOW) else click.ClickException
         raise kind(f"{error}{_place_of(error)}") from error

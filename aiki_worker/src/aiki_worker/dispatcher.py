@@ -20,6 +20,7 @@ from aiki_task.task import Task
 from aiki_worker import messages, metrics
 from aiki_worker.attempt_spans import AttemptSpans
 from aiki_worker.clock import StoreClock
+from aiki_worker.credits import Credits, Room, window
 from aiki_worker.executors import Attempt, Executors, Outcome
 from aiki_worker.handlers import Handlers
 from aiki_worker.held_run import HeldRun
@@ -29,6 +30,7 @@ from aiki_worker.remote_tasks import RemoteTasks
 from aiki_worker.run_logs import SEND_SECONDS, RunLogs
 from aiki_worker.runs import Runs
 from aiki_worker.settings import WorkerSettings
+from aiki_worker.slots import Slots
 from aiki_worker.tracing import Tracing
 
 START_NOTE_SECONDS: Final = 0.1
@@ -58,9 +60,15 @@ class Dispatcher:
         self.clock = clock
         self.identity = settings.identity
         self.tracing = Tracing.of_process(settings.identity)
-        self.served = Served(frozenset(handlers.tasks), frozenset(settings.queues))
-        self.executors = Executors(
+        self.served = Served(
+            frozenset(handlers.tasks),
+            frozenset(settings.queues),
+            frozenset(settings.label_texts),
             settings.slots,
+            settings.queue_slots,
+        )
+        self.executors = Executors(
+            Slots(settings.slots, settings.queue_slots),
             settings.thread_count,
             self._soon,
             children=settings.children_of(handlers.modules),
@@ -76,7 +84,7 @@ class Dispatcher:
         self._starts: deque[tuple[HeldRun, str, Attempt]] = deque()
         self._scheduled = False
         self._draining = False
-        self._credits = _Credits()
+        self._credits = Credits()
         self._logs = RunLogs(settings.run_log_level, self.identity, self._soon)
         self._speaks_soon = False
         spans = AttemptSpans(self.tracing, self.identity)
@@ -86,8 +94,8 @@ class Dispatcher:
 
     def show(self) -> None:
         """Let the gauges show this worker."""
-        metrics.SLOTS.observe = lambda: self.executors.slots
-        metrics.SLOTS_BUSY.observe = lambda: self.executors.attempts
+        metrics.SLOTS.observe = lambda: self.executors.slots.total
+        metrics.SLOTS_BUSY.observe = lambda: self.executors.slots.total - self.executors.free
         metrics.RUNS_HELD.observe = lambda: self._runs.count
         metrics.RUNS_CACHED.observe = lambda: self._runs.cached
         metrics.TASKS_WAITING.observe = lambda: self._remote.waiting
@@ -191,7 +199,7 @@ class Dispatcher:
             case messages.Query():
                 self._queries.ask(message)
             case messages.Connected():
-                self._credits = _Credits(message.stream)
+                self._credits = Credits(message.stream, counts_slots=message.counts_slots)
                 self._runs.lost(message.lost)
                 self._remote.drop_all(message.lost)
             case messages.SessionLost():
@@ -217,27 +225,29 @@ class Dispatcher:
         self._soon()
 
     def _give_credit(self) -> None:
-        """Say what is free; by itself only when the coordinator has used up half of what it knows of."""
-        credit = self._credits
-        if not credit.stream:
+        """Say what is free."""
+        if not self._credits.stream:
             return
-        window = 0 if self._draining else self._task_window()
-        room = 0 if self._draining else max(0, self._settings.run_count - self._runs.count)
-        runs, tasks = credit.runs_granted + room, credit.tasks_assigned + window
-        told_runs, told_tasks = credit.told
-        is_scarce = 2 * (told_runs - credit.runs_granted) < room or (
-            2 * (told_tasks - credit.tasks_assigned) < window
-        )
-        if credit.told != (runs, tasks) and (is_scarce or self._out):
-            credit.told = (runs, tasks)
-            said = worker_pb2.Credit(runs_total=runs, tasks_total=tasks)
+        told = self._credits.due(self._room(), saying_more=bool(self._out))
+        if told is not None:
+            said = worker_pb2.Credit(
+                runs_total=told.runs, tasks_total=told.tasks, queue_tasks_total=told.queues
+            )
             self._say(worker_pb2.WorkerMessage(credit=said))
 
-    def _task_window(self) -> int:
-        """Tasks to take now: a few for slots that are free, and what is prefetched beyond them."""
-        spare = self.executors.free - self._remote.waiting
-        ahead = self._settings.prefetch + min(spare, 0)
-        return min(max(spare, 0), self._settings.task_window) + max(ahead, 0)
+    def _room(self) -> Room:
+        limits = self.executors.slots.limits
+        if self._draining:
+            return Room(runs=0, tasks=0, queues=dict.fromkeys(limits, 0))
+        waiting, prefetch = self._remote.waiting_slots, self._settings.prefetch
+        return Room(
+            runs=max(0, self._settings.run_count - self._runs.count),
+            tasks=window(self.executors.free - waiting.total(), self._settings.task_window, prefetch),
+            queues={
+                queue: window(self.executors.slots.free_of(queue) - waiting[queue], limit, prefetch)
+                for queue, limit in limits.items()
+            },
+        )
 
     def _recall(self, recall: messages.Recall) -> None:
         if not recall.unstarted_only:
@@ -265,20 +275,3 @@ class Dispatcher:
         if starts:
             self._loop.call_at(self._loop.time() + starts[0][2].begun - old, self._tell_starts)
         self._soon()
-
-
-class _Credits:
-    """What counts against the credit of one stream."""
-
-    def __init__(self, stream: int = 0) -> None:
-        self.stream = stream
-        self.runs_granted = 0
-        self.tasks_assigned = 0
-        self.told: tuple[int, int] = (0, 0)
-
-    def count(self, given: messages.RunGrant | messages.TaskAssignment) -> None:
-        """One more has come."""
-        if isinstance(given, messages.RunGrant):
-            self.runs_granted += 1
-        else:
-            self.tasks_assigned += 1

@@ -10,10 +10,10 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeGuard, cast
+from typing import Any, Literal, TypeGuard, cast
 
 from aiki_task.lifespan import Lifespan
 from aiki_task.task import Task
@@ -86,6 +86,20 @@ def collect(modules: Sequence[ModuleType], extra: Iterable[object] = ()) -> Hand
         lifespans=list(lifespans),
         modules=names,
     )
+
+
+def only(handlers: Handlers, what: Literal["all", "workflows", "tasks"]) -> Handlers:
+    """The workflows, or the tasks, or all of them.
+
+    Raises:
+        NoHandlersError: there is nothing of the kind.
+    """
+    if what == "all":
+        return handlers
+    left = replace(handlers, tasks={}) if what == "workflows" else replace(handlers, workflows={})
+    if not left.workflows and not left.tasks:
+        raise NoHandlersError([f"the {what} of what is given"])
+    return left
 
 
 def build_id(modules: Iterable[str]) -> str:

@@ -24,9 +24,10 @@ from aiki_worker.clock import StoreClock
 from aiki_worker.executors import Attempt, Executors, Outcome, Raised, Returned, is_final
 from aiki_worker.lease_trace import LeaseTrace
 from aiki_worker.messages import Lease, RunGrant
-from aiki_worker.placement import Served, attempt_seconds, retry_at_ms
+from aiki_worker.placement import Served, attempt_seconds, placement_in, retry_at_ms
 from aiki_worker.run_ledger import Commit, Dispatch, RunLedger, TaskSpec
 from aiki_worker.run_trace import RunTrace
+from aiki_worker.slots import Need
 from aiki_worker.tracing import Tracing
 from aiki_workflow import events
 from aiki_workflow.engine import OpenTask, RunEngine
@@ -155,7 +156,8 @@ class HeldRun:
             task = self.engine.open_tasks.get(address)
             if task is None:
                 continue
-            if self._host.executors.has_room(self._host.handler(task.call.name)):
+            executors, handler = self._host.executors, self._host.handler(task.call.name)
+            if executors.has_room(handler, self._need(task), reserved=executors.reserved):
                 self._start(address, task)
             else:
                 self._dispatch(address, task)
@@ -256,7 +258,9 @@ class HeldRun:
             self._note_deadline(task, scheduled_at)
         # One that may have killed a worker gets a lease of its own, which tells it from what runs beside it.
         is_suspect = self.grant.lease_losses > 0
-        if not is_suspect and self._host.served.runs_here(task.call.name, task.call.options):
+        if not is_suspect and self._host.served.runs_here(
+            task.call.name, task.call.options, self.grant.queue
+        ):
             self.ledger.gate(address, position)
         else:
             self._dispatch(address, task)
@@ -265,6 +269,10 @@ class HeldRun:
         total = task.call.options.total_timeout
         if total is not None:
             self.memory.deadlines_ms[task.address] = scheduled_at + to_ms(total)
+
+    def _need(self, task: OpenTask) -> Need:
+        options = task.call.options
+        return Need(options.queue or self.grant.queue, options.placement.slots)
 
     def _dispatch(self, address: str, task: OpenTask) -> None:
         queue = task.call.options.queue or self.grant.queue
@@ -279,6 +287,7 @@ class HeldRun:
             attempts_made=self.memory.failed.get(address, 0),
             workflow_id=self.grant.workflow_id,
             checkpoint=task.checkpoint,
+            placement=placement_in(task.call.options.placement, self.grant.priority),
             traceparent=traceparent,
             trace_link=trace_link,
             dispatched_ms=self._host.clock.now_ms(),
@@ -306,7 +315,9 @@ class HeldRun:
         heartbeat = task.call.options.heartbeat_timeout
         heartbeat_s = None if heartbeat is None else heartbeat.total_seconds()
         with self.trace.attempt(address, context.attempt, handler.name):
-            attempt = host.executors.start(handler, task.input, context, timeout_s, self._over, heartbeat_s)
+            attempt = host.executors.start(
+                handler, task.input, context, timeout_s, self._over, heartbeat_s, self._need(task)
+            )
         self._attempts[address] = attempt
         host.attempt_started(self, address, attempt)
 

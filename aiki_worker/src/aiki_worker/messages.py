@@ -37,11 +37,15 @@ class Refusal:
 
 @keyword_record
 class Connected:
-    """A stream is up. `lost` are the leases that did not survive; credits start anew."""
+    """A stream is up. `lost` are the leases that did not survive; credits start anew.
+
+    `counts_slots`: credit for tasks is in slots here, otherwise in tasks.
+    """
 
     stream: int
     lost: Sequence[Lease]
     revision: int = 1
+    counts_slots: bool = False
 
 
 @record
@@ -65,6 +69,7 @@ class RunGrant:
     first_index: int
     events: Sequence[events.Event]
     lease_losses: int = 0
+    priority: int = 0
 
 
 @keyword_record
@@ -106,6 +111,7 @@ class TaskAssignment:
     deadline_ms: int
     workflow_id: str
     attempt: int
+    slots: int = 1
     heartbeat_s: float | None = None
     checkpoint: Payload | None = None
     completion_token: str = ""

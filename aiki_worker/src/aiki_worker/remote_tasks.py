@@ -6,6 +6,7 @@ Invariant: a report carries the lease its attempt ran under; nothing is reported
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -35,6 +36,7 @@ from aiki_worker.meters import measure_attempt
 from aiki_worker.metrics import FENCED, TASK_SCHEDULE_TO_START
 from aiki_worker.placement import attempt_seconds
 from aiki_worker.run_logs import Lines, Said
+from aiki_worker.slots import Need
 
 PROGRESS_SECONDS: Final = 1.0
 
@@ -44,6 +46,7 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True, eq=False)
 class _Assigned:
     assignment: TaskAssignment
+    need: Need
     attempt: Attempt | None = None
     checkpoint: Payload | None = None
     lines: Lines = field(default_factory=Lines)
@@ -77,6 +80,14 @@ class RemoteTasks:
         return len(self._waiting) + len(self._beginning)
 
     @property
+    def waiting_slots(self) -> Counter[str]:
+        """What waits for slots would take, by queue."""
+        waiting: Counter[str] = Counter()
+        for assigned in (*self._waiting.values(), *self._beginning.values()):
+            waiting[assigned.need.queue] += assigned.need.slots
+        return waiting
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to do or to report."""
         return not self._assigned
@@ -88,17 +99,22 @@ class RemoteTasks:
             self._say(wire.release_to_wire(assignment.lease))
             return
         self._drop(assignment.lease)
-        assigned = _Assigned(assignment, checkpoint=assignment.checkpoint)
+        assigned = _Assigned(
+            assignment, Need(assignment.queue, assignment.slots), checkpoint=assignment.checkpoint
+        )
         self._assigned[assignment.lease.thing] = assigned
         self._waiting[assignment.lease.thing] = assigned
 
     def start_waiting(self) -> None:
-        """Start what waits, as far as there are slots."""
-        for thing, assigned in list(self._waiting.items()) if self._executors.free > 0 else ():
-            if self._executors.free <= len(self._beginning):
-                return
-            if self._executors.has_room(self._tasks[assigned.assignment.task]):
+        """Start what waits, in its order; what lacks something else than slots is passed by."""
+        beginning = sum(assigned.need.slots for assigned in self._beginning.values())
+        for thing, assigned in list(self._waiting.items()):
+            if self._executors.free - beginning < assigned.need.slots:
+                break
+            if self._executors.has_room(self._tasks[assigned.assignment.task], assigned.need):
+                beginning += assigned.need.slots if assigned.assignment.at_most_once else 0
                 self._begin(self._waiting.pop(thing))
+        self._executors.reserved = self.waiting_slots.total()
 
     def may_begin(self, answer: TaskStartResult) -> None:
         """The start of a task that runs at most once is recorded, or it must not begin."""
@@ -223,7 +239,7 @@ class RemoteTasks:
         place = place_of(thing, assignment.traceparent, assignment.trace_link)
         with self._spans.around(thing, place, assignment.attempt, task.name, kind=SpanKind.CONSUMER):
             assigned.attempt = self._executors.start(
-                task, assignment.input, context, timeout_s, over, assignment.heartbeat_s
+                task, assignment.input, context, timeout_s, over, assignment.heartbeat_s, assigned.need
             )
 
     def _over(self, assigned: _Assigned, attempt: Attempt, outcome: Outcome) -> None:

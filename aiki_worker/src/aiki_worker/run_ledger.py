@@ -18,6 +18,7 @@ from typing import Final
 
 from aiki_task.failures import FailureInfo
 from aiki_task.payloads import Payload
+from aiki_task.placing import ANYWHERE, Placement
 from aiki_task.records import keyword_record, record
 from aiki_task.task import TaskOptions
 from aiki_workflow import events
@@ -42,6 +43,7 @@ class TaskSpec:
     attempts_made: int
     workflow_id: str
     checkpoint: Payload | None = None
+    placement: Placement = ANYWHERE
     traceparent: str = ""
     trace_link: str = ""
     dispatched_ms: int = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeGuard
 
@@ -56,6 +56,9 @@ class Identity:
     tasks: Sequence[str]
     slots: int
     prefetch: int = 0
+    labels: Sequence[str] = ()
+    queue_slots: Mapping[str, int] = field(default_factory=dict[str, int])
+    queue_weights: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class StreamOverError(Exception):
@@ -274,7 +277,13 @@ class Session:
             log.warning("%d leases were lost meanwhile: dropping that work", len(welcome.lost))
         lost = [wire.lease_from_wire(lease) for lease in welcome.lost]
         stream = self._stream = _Stream(self._streams, call, self.ttl_s)
-        self._deliver([messages.Connected(stream=stream.number, lost=lost, revision=welcome.revision)])
+        connected = messages.Connected(
+            stream=stream.number,
+            lost=lost,
+            revision=welcome.revision,
+            counts_slots=welcome.counts_slots,
+        )
+        self._deliver([connected])
         self._own = self.outbox.unanswered()
         self._wake.set()
         self.welcomed.set()
@@ -302,6 +311,10 @@ class Session:
             runtime=runtime(),
             prefetch=who.prefetch,
             unstarted=self.outbox.unstarted if resumes else (),
+            labels=who.labels,
+            queue_slots=who.queue_slots,
+            queue_weights=who.queue_weights,
+            counts_slots=True,
         )
         return worker_pb2.WorkerMessage(hello=hello)
 

@@ -11,9 +11,9 @@ import socket
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self, cast
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -30,6 +30,8 @@ from aiki_client.settings import (
     read_section,
 )
 from aiki_task.durations import Duration, parse
+from aiki_task.errors import PlacementError
+from aiki_task.placing import labels_of
 from aiki_worker.errors import WorkerSettingsError
 from aiki_worker.executors import ChildSettings
 
@@ -56,6 +58,22 @@ class WorkerSettings(BaseSettings):
     )
     queues: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("default",), description="the queues it serves, with commas"
+    )
+    labels: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict[str, str],
+        description="labels that work can ask for, as `KEY=VALUE` with commas, such as `gpu=a100,zone=eu`",
+    )
+    queue_slots: Annotated[dict[str, int], NoDecode] = Field(
+        default_factory=dict[str, int],
+        description="the most slots that tasks of one queue may take together, as `QUEUE=SLOTS` with commas",
+    )
+    queue_weights: Annotated[dict[str, int], NoDecode] = Field(
+        default_factory=dict[str, int],
+        description="the share that a queue with work gets against the others, as `QUEUE=WEIGHT` with commas; "
+        "default: 1 each",
+    )
+    serve: Literal["all", "workflows", "tasks"] = Field(
+        default="all", description="what of its modules it serves: `all`, `workflows` or `tasks`"
     )
     slots: int = Field(default=100, ge=1, le=100_000, description="attempts of tasks at once")
     prefetch: int = Field(
@@ -121,6 +139,47 @@ class WorkerSettings(BaseSettings):
             raise ValueError("a queue has a name: write one, such as default")
         return value
 
+    @field_validator("labels", "queue_slots", "queue_weights", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if isinstance(value, (list, tuple)):
+            value = ",".join(map(str, cast("list[object]", value)))
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        if not all(key and sign and text for key, sign, text in pairs):
+            raise ValueError(f"{value!r} is no list of pairs: write KEY=VALUE, with commas between them")
+        if len({key for key, _, _ in pairs}) != len(pairs):
+            raise ValueError(f"{value!r} names one key twice")
+        return {key.strip(): text.strip() for key, _, text in pairs}
+
+    @field_validator("labels")
+    @classmethod
+    def _are_labels(cls, value: dict[str, str]) -> dict[str, str]:
+        try:
+            labels_of("labels", value)
+        except PlacementError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    @field_validator("queue_slots", "queue_weights")
+    @classmethod
+    def _are_counts(cls, value: dict[str, int]) -> dict[str, int]:
+        for queue, number in value.items():
+            if not 1 <= number <= 100_000:
+                raise ValueError(f"{queue}={number}: write a number from 1 to 100,000")
+        return value
+
+    @model_validator(mode="after")
+    def _queues_are_served(self) -> Self:
+        for name, given in (("queue_slots", self.queue_slots), ("queue_weights", self.queue_weights)):
+            unknown = sorted(set(given) - set(self.queues))
+            if unknown:
+                raise ValueError(
+                    f"{name} names queue {unknown[0]!r}, which is not served: add it to queues, or correct the name"
+                )
+        return self
+
     @field_validator("http")
     @classmethod
     def _is_address(cls, value: str) -> str:
@@ -148,6 +207,11 @@ class WorkerSettings(BaseSettings):
     def run_log_level(self) -> str | None:
         """From which level on what code logs is kept; None keeps nothing."""
         return None if self.run_logs == "off" else self.run_logs
+
+    @property
+    def label_texts(self) -> tuple[str, ...]:
+        """Each as `KEY=VALUE`, sorted."""
+        return labels_of("labels", self.labels)
 
     @property
     def run_count(self) -> int:

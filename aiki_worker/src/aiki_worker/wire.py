@@ -18,6 +18,7 @@ from aiki_client.event_wire import (
     failure_to_wire,
     payload_from_wire,
     payload_to_wire,
+    placement_to_wire,
     write_event,
     write_failure,
     write_payload,
@@ -81,6 +82,7 @@ def spec_to_wire(spec: TaskSpec) -> history_pb2.TaskSpec:
         deadline_ms=spec.deadline_ms,
         attempts_made=spec.attempts_made,
         workflow_id=spec.workflow_id,
+        placement=placement_to_wire(spec.placement),
         queue_timeout=_optional_duration(spec.options.queue_timeout),
         at_most_once=spec.options.at_most_once,
         heartbeat_timeout=_optional_duration(spec.options.heartbeat_timeout),
@@ -203,6 +205,7 @@ def _run_grant(grant: worker_pb2.RunGrant) -> messages.RunGrant:
         first_index=grant.first_index,
         events=events_from_wire(grant.events),
         lease_losses=grant.lease_losses,
+        priority=grant.priority,
     )
 
 
@@ -242,6 +245,7 @@ def _assignment(assignment: worker_pb2.TaskAssignment) -> messages.TaskAssignmen
         workflow_id=spec.workflow_id,
         attempt=assignment.attempt,
         at_most_once=spec.at_most_once,
+        slots=max(spec.placement.slots, 1),
         heartbeat_s=_seconds(spec, "heartbeat_timeout"),
         checkpoint=payload_from_wire(spec.checkpoint) if spec.HasField("checkpoint") else None,
         completion_token=assignment.completion_token,

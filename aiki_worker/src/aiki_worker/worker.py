@@ -15,7 +15,7 @@ from aiki_task.lifespan import Resources
 from aiki_worker import metrics
 from aiki_worker.clock import StoreClock
 from aiki_worker.dispatcher import Dispatcher
-from aiki_worker.handlers import Handlers
+from aiki_worker.handlers import Handlers, only
 from aiki_worker.http import metrics_routes, probe_routes, serving_http
 from aiki_worker.lines import Lines
 from aiki_worker.resources import opening
@@ -38,7 +38,7 @@ class Worker:
     def __init__(
         self, handlers: Handlers, settings: WorkerSettings, *, die: Callable[[int], object] = os._exit
     ) -> None:
-        self.handlers = handlers
+        self.handlers = only(handlers, settings.serve)
         self.settings = settings
         self._die = die
         self._coordinators = Coordinators([settings.address])
@@ -171,4 +171,7 @@ class Worker:
             tasks=list(handlers.tasks),
             slots=settings.slots,
             prefetch=settings.prefetch,
+            labels=settings.label_texts,
+            queue_slots=settings.queue_slots,
+            queue_weights=settings.queue_weights,
         )

@@ -37,6 +37,8 @@ def _event(kind: str) -> history_pb2.Event:
             setattr(message, field.name, f"{field.name}-1" if field.cpp_type == field.CPPTYPE_STRING else 7)
         elif field.message_type.name == "Payload":
             getattr(message, field.name).CopyFrom(common_pb2.Payload(data=b"[1]", encoding="json"))
+        elif field.message_type.name == "Placement":
+            getattr(message, field.name).CopyFrom(common_pb2.Placement(priority=2, labels=["gpu=a100"]))
         else:
             getattr(message, field.name).CopyFrom(FAILURE)
     return event

@@ -1,6 +1,7 @@
 """What a session still takes, and what is to be sent to it."""
 
 from aiki.v1 import common_pb2, history_pb2, worker_pb2
+from aiki_server.core.matching import Lane
 from aiki_server.core.runs import CacheMark
 from aiki_server.rpc import session as sessions
 from aiki_server.rpc.session import Session
@@ -21,10 +22,10 @@ def credit(runs: int, tasks: int = 0) -> worker_pb2.Credit:
 def test_credit_is_a_total() -> None:
     """What comes twice or late changes nothing; what was sent is counted against it."""
     session = Session(HELLO, "c.s.1")
-    session.set_credit(credit(5, 2))
-    session.spend(runs=3, tasks=1)
-    session.set_credit(credit(5, 2))
-    session.set_credit(credit(4, 1))
+    session.credit.set(credit(5, 2))
+    session.credit.spend(runs=3, tasks=1)
+    session.credit.set(credit(5, 2))
+    session.credit.set(credit(4, 1))
 
     assert (session.free_runs, session.free_tasks) == (2, 1)
 
@@ -32,7 +33,7 @@ def test_credit_is_a_total() -> None:
 def test_who_leaves_takes_nothing() -> None:
     """Whatever credit there was."""
     session = Session(HELLO, "c.s.1")
-    session.set_credit(credit(5, 5))
+    session.credit.set(credit(5, 5))
     session.draining = True
 
     assert (session.free_runs, session.free_tasks) == (0, 0)
@@ -40,13 +41,27 @@ def test_who_leaves_takes_nothing() -> None:
 
 def test_what_is_served() -> None:
     """Handler, queue and namespace must fit."""
-    session = Session(HELLO, "c.s.1")
+    profile = Session(HELLO, "c.s.1").profile
 
-    assert session.serves("default", "a", "w:flow:1")
-    assert session.serves("default", "b", "t:job")
-    assert not session.serves("default", "c", "t:job")
-    assert not session.serves("default", "a", "w:flow:2")
-    assert not session.serves("other", "a", "t:job")
+    assert profile.fits(Lane("default", "a", "w:flow:1"))
+    assert profile.fits(Lane("default", "b", "t:job"))
+    assert not profile.fits(Lane("default", "c", "t:job"))
+    assert not profile.fits(Lane("default", "a", "w:flow:2"))
+    assert not profile.fits(Lane("other", "a", "t:job"))
+
+
+def test_a_large_task_leaves_a_debt() -> None:
+    """Nothing more is given before it is paid; a worker that counts tasks owes nothing."""
+    lane = Lane("default", "a", "t:job", slots=3)
+    hello = worker_pb2.Hello(tasks=["job"], queues=["a"], counts_slots=True, queue_slots={"a": 2})
+    counts, plain = Session(hello, "c.s.1"), Session(HELLO, "c.s.2")
+    for session in (counts, plain):
+        session.credit.set(worker_pb2.Credit(tasks_total=4, queue_tasks_total={"a": 2}))
+        assert session.free_for(lane) == min(4, session.credit.of(lane))
+        session.credit.spend(tasks=session.credit.cost(lane), queue="a")
+
+    assert (counts.free_tasks, counts.free_for(lane)) == (1, -1)
+    assert (plain.free_tasks, plain.free_for(lane)) == (3, 3)
 
 
 async def test_what_gathers_goes_in_one_frame() -> None:

@@ -8,19 +8,20 @@ from dataclasses import dataclass, field
 
 from hypothesis import given, strategies as st
 
-from aiki_server.core.stealing import Kind, Move, Peer, Rules, Work, plan
+from aiki_server.core.matching import Lane
+from aiki_server.core.stealing import Move, Peer, Rules, Work, plan
 
-JOB = Kind("default", "default", "t:job")
-OTHER = Kind("default", "default", "t:other")
+JOB = Lane("default", "default", "t:job")
+OTHER = Lane("default", "default", "t:other")
 RULES = Rules(after_s=1.0, rest_s=10.0)
 
 
-def works(*names: str, kind: Kind = JOB, given_s: float = 0.0) -> list[Work]:
+def works(*names: str, lane: Lane = JOB, given_s: float = 0.0) -> list[Work]:
     """Work that was given in this order."""
-    return [Work((name, "a"), kind, given_s + number / 1000) for number, name in enumerate(names)]
+    return [Work((name, "a"), lane, given_s + number / 1000) for number, name in enumerate(names)]
 
 
-def everybody(_name: str, _kind: Kind) -> bool:
+def everybody(_name: str, _lane: Lane) -> bool:
     """Whoever it is can do whatever it is."""
     return True
 
@@ -112,10 +113,10 @@ def test_the_idlest_takes_first() -> None:
 
 def test_only_who_can_do_it_gets_it() -> None:
     """Whatever else is idle."""
-    busy = Peer(name="busy", unstarted=works("one", kind=OTHER) + works("two"))
+    busy = Peer(name="busy", unstarted=works("one", lane=OTHER) + works("two"))
 
-    def fits(name: str, kind: Kind) -> bool:
-        return name == "any" or kind == JOB
+    def fits(name: str, lane: Lane) -> bool:
+        return name == "any" or lane == JOB
 
     moves = plan([busy, Peer(name="job", idle=5), Peer(name="any", idle=1)], fits, 5.0, RULES, {})
 
@@ -211,7 +212,7 @@ class Cluster:
                 over_s = self.now_s
             elif what == "comes" and work is not None:
                 self._coming[where] -= 1
-                self.workers[where].waiting.append(Work(work.thing, work.kind, self.now_s))
+                self.workers[where].waiting.append(Work(work.thing, work.lane, self.now_s))
             self._turn()
         return over_s
 

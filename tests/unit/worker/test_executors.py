@@ -10,6 +10,7 @@ import pytest
 from aiki_task import Failure, Task, TaskContext, current_task, task
 from aiki_task.payloads import Payload
 from aiki_worker.executors import Attempt, Executors, Outcome, Raised, Returned, is_final
+from aiki_worker.slots import Slots
 from tests.support.waiting import eventually
 
 NO_ARGUMENTS = Payload(b'{"args":[],"kwargs":{}}')
@@ -62,7 +63,7 @@ class Rig:
 
     def __init__(self, slots: int = 2) -> None:
         self.freed = 0
-        self.executors = Executors(slots, slots, self._free)
+        self.executors = Executors(Slots(slots), slots, self._free)
 
     def _free(self) -> None:
         self.freed += 1

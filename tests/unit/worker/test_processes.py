@@ -17,6 +17,7 @@ from aiki_task.pulse import Pulse
 from aiki_worker.executors import Attempt, ChildSettings, Deferred, Executors, Outcome, Raised, Returned
 from aiki_worker.executors.frames import Broke, Splitter, pack
 from aiki_worker.executors.told_errors import error_of, types_of
+from aiki_worker.slots import Slots
 from tests.support.waiting import eventually
 from tests.unit.worker import process_tasks as tasks
 
@@ -30,7 +31,7 @@ class Rig:
         self, *, attempts_max: int = 100, grace_s: float = 0.3, modules: tuple[str, ...] = (MODULE,)
     ) -> None:
         children = ChildSettings(modules=modules, processes=2, attempts_max=attempts_max, grace_s=grace_s)
-        self.executors = Executors(10, 10, lambda: None, children=children)
+        self.executors = Executors(Slots(10), 10, lambda: None, children=children)
         self.beats: list[Payload] = []
 
     def start(

@@ -11,6 +11,7 @@ from aiki_client import event_wire
 from aiki_task import Retry
 from aiki_task.failures import FailureInfo
 from aiki_task.payloads import Payload
+from aiki_task.placing import Placement
 from aiki_task.task import TaskOptions
 from aiki_worker import messages, wire
 from aiki_worker.run_ledger import Commit, Dispatch, TaskSpec
@@ -40,6 +41,13 @@ BY_TYPE: dict[str, st.SearchStrategy[object]] = {
     "bool": st.booleans(),
     "Payload | None": st.none() | payloads,
     "FailureInfo | None": st.none() | failures,
+    "Placement": st.builds(
+        Placement,
+        priority=st.none() | st.integers(1, 5),
+        slots=st.integers(1, 9),
+        labels=st.lists(texts, max_size=2).map(tuple),
+        prefers=st.lists(texts, max_size=2).map(tuple),
+    ),
     "ClosePolicy": st.sampled_from(get_args(events.ClosePolicy)),
     "tuple[SignalReceived, ...]": st.lists(
         st.builds(events.SignalReceived, at=st.just(0), name=texts, value=payloads), max_size=3

@@ -18,13 +18,14 @@ from aiki_client.channels import Tls
 from aiki_client.completions import TaskCompletions
 from aiki_client.connection import Connection
 from aiki_client.errors import RunNotFoundError
-from aiki_client.event_wire import payload_to_wire
+from aiki_client.event_wire import payload_to_wire, placement_to_wire
 from aiki_client.runs import Run, outcome_of, send_update, update_request
 from aiki_client.settings import load_settings
 from aiki_client.tracing import calling
 from aiki_client.views import RunState, RunView
 from aiki_task.durations import Duration, parse
 from aiki_task.payloads import ValueCodec
+from aiki_task.placing import ANYWHERE, placed
 from aiki_workflow.definition import IdPolicy, Workflow, WorkflowCall
 from aiki_workflow.messages import Update
 from aiki_workflow.signals import Signal
@@ -154,6 +155,9 @@ class Client(TaskCompletions):
         chain_timeout: Duration | None = None,
         delay: Duration | None = None,
         signal: tuple[str, object] | None = None,
+        priority: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        prefers: Mapping[str, str] | None = None,
     ) -> Run[Any]:
         """Start a run of a workflow whose definition is not at hand; arguments are encoded as what they are.
 
@@ -163,6 +167,7 @@ class Client(TaskCompletions):
             NoWorkerError, UnknownWorkflowError, UnknownVersionError: no connected worker serves it, and
                 *require_worker* is set. Without it the run waits for one.
             WorkflowIdTaken: the workflow id is in use.
+            PlacementError: a priority or labels that cannot be.
         """
         given = ValueCodec(Any, f"the input of workflow {workflow!r}")
         request = workflow_pb2.StartRunRequest(
@@ -176,6 +181,7 @@ class Client(TaskCompletions):
             timeout=_wire_duration(timeout),
             chain_timeout=_wire_duration(chain_timeout),
             delay=_wire_duration(delay),
+            placement=placement_to_wire(placed(ANYWHERE, priority=priority, labels=labels, prefers=prefers)),
         )
         if signal is not None:
             name, value = signal
@@ -289,6 +295,7 @@ def start_request(
         timeout=convert.duration(options.timeout),
         chain_timeout=convert.duration(options.chain_timeout),
         delay=convert.duration(options.delay),
+        placement=placement_to_wire(options.placement),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 from aiki.v1 import common_pb2, history_pb2
 from aiki_task.failures import FailureInfo, FailureKind
 from aiki_task.payloads import Payload
+from aiki_task.placing import ANYWHERE, Placement
 from aiki_workflow import events
 
 _KIND_TO_WIRE: Final[dict[FailureKind, common_pb2.FailureKind.ValueType]] = {
@@ -51,6 +52,23 @@ def payload_from_wire(wire: common_pb2.Payload) -> Payload:
 def failure_to_wire(failure: FailureInfo) -> common_pb2.Failure:
     wire = common_pb2.Failure()
     write_failure(wire, failure)
+    return wire
+
+
+def write_placement(wire: common_pb2.Placement, placement: Placement) -> None:
+    """Likewise; what is not given is not written."""
+    wire.priority = placement.priority or 0
+    wire.slots = 0 if placement.slots == 1 else placement.slots
+    wire.labels.extend(placement.labels)
+    wire.prefers.extend(placement.prefers)
+
+
+def placement_to_wire(placement: Placement) -> common_pb2.Placement | None:
+    """None for one that says nothing."""
+    if placement == ANYWHERE:
+        return None
+    wire = common_pb2.Placement()
+    write_placement(wire, placement)
     return wire
 
 
@@ -189,6 +207,23 @@ def _write_updates(message: Any, name: str, value: tuple[events.UpdateReceived, 
         write_payload(wire.input, update.input)
 
 
+def _write_placement_field(message: Any, name: str, value: Placement) -> None:
+    if value != ANYWHERE:
+        write_placement(getattr(message, name), value)
+
+
+def _read_placement(message: Any, name: str) -> Placement:
+    if not message.HasField(name):
+        return ANYWHERE
+    wire: common_pb2.Placement = getattr(message, name)
+    return Placement(
+        priority=wire.priority or None,
+        slots=wire.slots or 1,
+        labels=tuple(wire.labels),
+        prefers=tuple(wire.prefers),
+    )
+
+
 def _read_payload(message: Any, name: str) -> Payload:
     return payload_from_wire(getattr(message, name))
 
@@ -229,6 +264,7 @@ _CONVERSIONS: Final[dict[str, tuple[Callable[[Any, str, Any], None], Callable[[A
     "Payload | None": (_write_payload_field, partial(_if_there, _read_payload)),
     "FailureInfo": (_write_failure_field, _read_failure),
     "FailureInfo | None": (_write_failure_field, partial(_if_there, _read_failure)),
+    "Placement": (_write_placement_field, _read_placement),
     "ClosePolicy": (_write_policy, _read_policy),
     "tuple[SignalReceived, ...]": (_write_signals, _read_signals),
     "tuple[UpdateReceived, ...]": (_write_updates, _read_updates),

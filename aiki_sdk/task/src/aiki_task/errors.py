@@ -2,6 +2,7 @@
 
 AikiError
 ├── DefinitionError           a task or workflow cannot be defined like this
+│   ├── PlacementError        it cannot be placed like this: priority, slots, labels, queue
 │   └── UnsupportedTypeError  a type hint has no encoding
 ├── DurationError             not a duration
 ├── PayloadError
@@ -30,6 +31,10 @@ class AikiError(Exception):
 
 class DefinitionError(AikiError):
     """A task or workflow cannot be defined like this."""
+
+
+class PlacementError(DefinitionError, ValueError):
+    """A priority, a number of slots, a label or a queue that cannot be."""
 
 
 class UnsupportedTypeError(DefinitionError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import EllipsisType
@@ -18,6 +18,7 @@ from aiki_task.durations import Duration, parse
 from aiki_task.errors import DefinitionError, DurationError
 from aiki_task.hints import hints_now, resolved_hints
 from aiki_task.payloads import ArgumentsCodec, ValueCodec
+from aiki_task.placing import ANYWHERE, Placement, placed, queue_name
 from aiki_task.retry import DEFAULT_RETRY, Retry
 
 P = ParamSpec("P")
@@ -43,6 +44,7 @@ class TaskOptions:
         raises: exceptions that callers get as themselves; they are not retried.
         queue: where the task runs; None means with the run.
         remote: always through the queue, even where the run's own worker could run it.
+        placement: its priority, the slots it takes, and the labels that a worker must or should have.
         deferred: it may call `complete_later()`; always through the queue as well.
         at_most_once: it begins only when that is recorded, and never again: `OutcomeUnknown` if its worker dies
             meanwhile. One attempt; always through the queue as well.
@@ -59,6 +61,7 @@ class TaskOptions:
     raises: tuple[type[BaseException], ...] = ()
     queue: str | None = None
     remote: bool = False
+    placement: Placement = ANYWHERE
     deferred: bool = False
     at_most_once: bool = False
     executor: Executor | None = None
@@ -126,9 +129,26 @@ class Task(Generic[P, R]):
         queue_timeout: Duration | EllipsisType | None = ...,
         queue: str | None = None,
         remote: bool | None = None,
+        priority: int | None = None,
+        slots: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        prefers: Mapping[str, str] | None = None,
     ) -> Task[P, R]:
-        """The same task with other options; what is not given stays. A timeout of None is none."""
-        given = {"key": key, "retry": retry, "queue": queue, "remote": remote}
+        """The same task with other options; what is not given stays. A timeout of None is none.
+
+        Raises:
+            PlacementError: a priority, slots, labels or a queue that cannot be.
+        """
+        placement = placed(
+            self.options.placement, priority=priority, slots=slots, labels=labels, prefers=prefers
+        )
+        given = {
+            "key": key,
+            "retry": retry,
+            "queue": queue_name(queue),
+            "remote": remote,
+            "placement": placement,
+        }
         changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         limits = {
             "timeout": timeout,
@@ -189,6 +209,10 @@ def task(
     raises: tuple[type[BaseException], ...] = (),
     queue: str | None = None,
     remote: bool = False,
+    priority: int | None = None,
+    slots: int = 1,
+    labels: Mapping[str, str] | None = None,
+    prefers: Mapping[str, str] | None = None,
     deferred: bool = False,
     at_most_once: bool = False,
     executor: Executor | None = None,
@@ -206,11 +230,15 @@ def task(
     raises: tuple[type[BaseException], ...] = (),
     queue: str | None = None,
     remote: bool = False,
+    priority: int | None = None,
+    slots: int = 1,
+    labels: Mapping[str, str] | None = None,
+    prefers: Mapping[str, str] | None = None,
     deferred: bool = False,
     at_most_once: bool = False,
     executor: Executor | None = None,
 ) -> Task[..., Any] | _Decorator:
-    """Make a function a task, with the options of `TaskOptions`.
+    """Make a function a task, with the options of `TaskOptions` and of `Placement`.
 
     The name is the function's unless *name* is given. Defaults: three attempts (`Retry()`), ten
     minutes for each, no other limit.
@@ -219,6 +247,7 @@ def task(
         UnsupportedTypeError: a type hint has no encoding.
         DurationError: a timeout is not a duration, or zero.
         DefinitionError: the executor cannot run such a function, or it is to run at most once and be tried again.
+        PlacementError: a priority, slots, labels or a queue that cannot be.
     """
     options = TaskOptions(
         retry=retry or (Retry.none() if at_most_once else DEFAULT_RETRY),
@@ -227,8 +256,9 @@ def task(
         heartbeat_timeout=_limit(heartbeat_timeout),
         queue_timeout=_limit(queue_timeout),
         raises=raises,
-        queue=queue,
+        queue=queue_name(queue),
         remote=remote,
+        placement=placed(ANYWHERE, priority=priority, slots=slots, labels=labels, prefers=prefers),
         deferred=deferred,
         at_most_once=at_most_once,
         executor=executor,

@@ -120,6 +120,7 @@ class Calls:
             confirm=confirm,
             delay_ms=0 if options.delay is None else to_ms(options.delay),
             chain_timeout_ms=0 if options.chain_timeout is None else to_ms(options.chain_timeout),
+            placement=options.placement,
         )
         engine.issue(command)
         self._issue(address)

@@ -27,6 +27,7 @@ from aiki_task.durations import Duration, parse
 from aiki_task.errors import DefinitionError, DurationError, NotInRunError
 from aiki_task.hints import resolved_hints
 from aiki_task.payloads import ArgumentsCodec, Payload, ValueCodec
+from aiki_task.placing import ANYWHERE, Placement, placed, queue_name
 from aiki_task.retry import Retry
 from aiki_workflow.api import current_engine
 from aiki_workflow.errors import ContinueAsNew
@@ -75,6 +76,7 @@ class WorkflowOptions:
         close_policy: what becomes of it, as a child, when its parent closes: "cancel", "leave" or "terminate".
         cancel_policy: of a child that is awaited by calling it, when that await is cancelled: "wait" asks it to stop and
             waits until it has cleaned up and ended, "request" asks it and goes on at once.
+        placement: its priority, and the labels that a worker must or should have.
     """
 
     id: str | None = None
@@ -85,6 +87,7 @@ class WorkflowOptions:
     delay: timedelta | None = None
     close_policy: ClosePolicy = "cancel"
     cancel_policy: CancelPolicy = "wait"
+    placement: Placement = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,15 +237,20 @@ class Workflow(Generic[P, R]):
         delay: Duration | None = None,
         close_policy: ClosePolicy | None = None,
         cancel_policy: CancelPolicy | None = None,
+        priority: int | None = None,
+        labels: Mapping[str, str] | None = None,
+        prefers: Mapping[str, str] | None = None,
     ) -> Workflow[P, R]:
         """The same workflow with other options for its start; what is not given stays.
 
         Raises:
             DurationError: one is negative or none.
+            PlacementError: a priority, labels or a queue that cannot be.
         """
         given = {
             "id": id,
-            "queue": queue,
+            "queue": queue_name(queue),
+            "placement": placed(self.options.placement, priority=priority, labels=labels, prefers=prefers),
             "id_policy": None if id_policy is None else IdPolicy(id_policy),
             "timeout": None if timeout is None else _positive(timeout),
             "chain_timeout": None if chain_timeout is None else _positive(chain_timeout),
@@ -294,6 +302,9 @@ def workflow(
     retry: Retry | None = None,
     close_policy: ClosePolicy = "cancel",
     cancel_policy: CancelPolicy = "wait",
+    priority: int | None = None,
+    labels: Mapping[str, str] | None = None,
+    prefers: Mapping[str, str] | None = None,
     before: Sequence[AnyTask] = (),
     after: Sequence[AnyTask] = (),
     on_complete: Sequence[AnyTask] = (),
@@ -314,6 +325,9 @@ def workflow(
     retry: Retry | None = None,
     close_policy: ClosePolicy = "cancel",
     cancel_policy: CancelPolicy = "wait",
+    priority: int | None = None,
+    labels: Mapping[str, str] | None = None,
+    prefers: Mapping[str, str] | None = None,
     **hooks: Sequence[AnyTask],
 ) -> Any:
     """Make an async function, or a class with a method marked `@main`, a workflow.
@@ -328,6 +342,9 @@ def workflow(
         chain_timeout: likewise.
         close_policy: likewise.
         cancel_policy: likewise.
+        priority: see `Placement`.
+        labels: likewise, as a mapping.
+        prefers: likewise.
         retry: when a run that failed is begun again, as the next of its chain. Default: never.
         hooks: `before`: tasks that run before the code, once for a chain of runs; a failure fails the run.
             `after`, `on_complete`, `on_error` (timeouts too), `on_cancel`: tasks that run, in this order
@@ -337,9 +354,11 @@ def workflow(
     Raises:
         DefinitionError: the function is not async, or the class is not as `@main` wants it.
         DurationError: a timeout is not a duration.
+        PlacementError: a priority, labels or a queue that cannot be.
     """
     options = WorkflowOptions(
-        queue=queue,
+        queue=queue_name(queue),
+        placement=placed(ANYWHERE, priority=priority, labels=labels, prefers=prefers),
         timeout=None if timeout is None else _positive(timeout),
         chain_timeout=None if chain_timeout is None else _positive(chain_timeout),
         close_policy=_close_policy(close_policy),

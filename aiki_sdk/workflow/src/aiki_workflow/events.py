@@ -12,6 +12,7 @@ from typing import Final, Literal, get_args
 
 from aiki_task.failures import FailureInfo
 from aiki_task.payloads import Payload
+from aiki_task.placing import ANYWHERE, Placement
 from aiki_task.records import record
 
 ClosePolicy = Literal["cancel", "leave", "terminate"]
@@ -38,6 +39,7 @@ class RunStarted:
     parent_workflow_id: str = ""
     traceparent: str = ""
     trace_link: str = ""
+    placement: Placement = ANYWHERE
 
 
 @record
@@ -231,6 +233,7 @@ class ChildScheduled:
     chain_timeout_ms: int = 0
     traceparent: str = field(default="", compare=False)
     trace_link: str = field(default="", compare=False)
+    placement: Placement = field(default=ANYWHERE, compare=False)
 
 
 @record

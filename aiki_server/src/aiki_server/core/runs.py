@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum, unique
 from typing import Final
 
+from aiki_server.core.placement import ANYWHERE, Placement
+
 
 @unique
 class RunState(StrEnum):
@@ -127,6 +129,7 @@ class RunRecord:
     previous: str = ""
     paused: str = ""
     runtime: str = ""
+    placement: Placement = ANYWHERE
 
     @property
     def token(self) -> LeaseToken | None:
@@ -156,6 +159,7 @@ class StartRun:
     parent_address: str = ""
     mail: bytes = b""
     deadline_ms: int = 0
+    placement: Placement = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +222,7 @@ class DispatchedTask:
     attempts_made: int = 0
     deadline_ms: int = 0
     queue_ms: int = 0
+    placement: Placement = ANYWHERE
 
 
 @dataclass(slots=True, kw_only=True)
@@ -313,6 +318,7 @@ class Attention:
     incarnation: str
     stalled: bool
     fresh: bool
+    placement: Placement = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,6 +444,7 @@ class TaskAttention:
     namespace: str
     queue: str
     handler: str
+    placement: Placement = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -532,6 +539,7 @@ class TaskRecord:
     failure: bytes = b""
     is_alone: bool = False
     deaths: tuple[str, ...] = ()
+    placement: Placement = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)

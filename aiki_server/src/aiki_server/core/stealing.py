@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from aiki_server.core.matching import Lane
+
 Thing = tuple[str, str]
 """Run id and address; the address is empty for the run itself."""
 PLAN_MOVES_MAX: Final = 200
@@ -30,20 +32,11 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """What decides who could do something."""
-
-    namespace: str
-    queue: str
-    handler: str
-
-
-@dataclass(frozen=True, slots=True)
 class Work:
     """Something a peer was given and has not begun."""
 
     thing: Thing
-    kind: Kind
+    lane: Lane
     given_s: float
 
 
@@ -77,7 +70,7 @@ class _Victim:
     name: str
     slots: int
     left: int
-    by_kind: dict[Kind, list[Work]] = field(default_factory=dict[Kind, list[Work]])
+    by_lane: dict[Lane, list[Work]] = field(default_factory=dict[Lane, list[Work]])
 
     @property
     def load(self) -> float:
@@ -87,7 +80,7 @@ class _Victim:
 
 def plan(
     peers: Iterable[Peer],
-    fits: Callable[[str, Kind], bool],
+    fits: Callable[[str, Lane], bool],
     now_s: float,
     rules: Rules,
     moved_s: Mapping[Thing, float],
@@ -99,7 +92,7 @@ def plan(
 
     Args:
         peers: each once; their `idle` without what is asked for on their behalf already.
-        fits: whether the peer of this name could do work of this kind.
+        fits: whether the peer of this name could do work of this lane.
         now_s: on the same clock as `Work.given_s` and *moved_s*.
         rules: see there.
         moved_s: when things were last moved; those that are not there never were.
@@ -138,8 +131,8 @@ def _sides(
         victim = _Victim(peer.name, peer.slots, len(peer.unstarted))
         for work in peer.unstarted:
             if work.thing not in asked and _movable_s(work, rules, moved_s) <= now_s:
-                victim.by_kind.setdefault(work.kind, []).append(work)
-        if victim.by_kind:
+                victim.by_lane.setdefault(work.lane, []).append(work)
+        if victim.by_lane:
             victims.append(victim)
     return thieves, victims
 
@@ -150,17 +143,17 @@ def _movable_s(work: Work, rules: Rules, moved_s: Mapping[Thing, float]) -> floa
     return rested if moved is None else max(rested, moved + rules.rest_s)
 
 
-def _take(thief: _Thief, victims: list[_Victim], fits: Callable[[str, Kind], bool]) -> Move | None:
+def _take(thief: _Thief, victims: list[_Victim], fits: Callable[[str, Lane], bool]) -> Move | None:
     for victim in sorted(victims, key=lambda one: (-one.load, one.name)):
-        fitting = [kind for kind in victim.by_kind if fits(thief.name, kind)]
+        fitting = [lane for lane in victim.by_lane if fits(thief.name, lane)]
         if not fitting:
             continue
-        kind = max(fitting, key=lambda one: victim.by_kind[one][-1].given_s)
-        work = victim.by_kind[kind].pop()
+        lane = max(fitting, key=lambda one: victim.by_lane[one][-1].given_s)
+        work = victim.by_lane[lane].pop()
         victim.left -= 1
-        if not victim.by_kind[kind]:
-            del victim.by_kind[kind]
-            if not victim.by_kind:
+        if not victim.by_lane[lane]:
+            del victim.by_lane[lane]
+            if not victim.by_lane:
                 victims.remove(victim)
         return Move(victim.name, thief.name, work)
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 import structlog
@@ -85,21 +85,15 @@ class Gauges:
             waiting = await seen.outbox(partitions)
             metrics.OUTBOX_DEPTH.set(waiting.entries)
             metrics.OUTBOX_AGE.set(self._age_s(waiting.oldest_ms))
-        queues: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for namespace, queue, handler in await seen.handlers():
-            queues[namespace, queue].add(handler)
-        await self._look_at_queues(queues)
+        await self._look_at_queues()
         if asks_partitions:
-            await self._look_at_runs({namespace for namespace, _ in queues})
+            await self._look_at_runs({namespace for namespace, _, _ in await seen.handlers()})
 
-    async def _look_at_queues(self, queues: Mapping[tuple[str, str], set[str]]) -> None:
-        ours = [labels for labels in queues if self._is_ours(labels)]
-        depths = await asyncio.gather(
-            *(self._stores.observed.backlog(*labels, queues[labels]) for labels in ours)
-        )
-        told = list(zip(ours, depths, strict=True))
-        metrics.QUEUE_BACKLOG.set_all({labels: depth.entries for labels, depth in told})
-        metrics.QUEUE_OLDEST.set_all({labels: self._age_s(depth.oldest_ms) for labels, depth in told})
+    async def _look_at_queues(self) -> None:
+        states = {(state.namespace, state.queue): state for state in await self._hub.queues.states()}
+        ours = {labels: state for labels, state in states.items() if self._is_ours(labels)}
+        metrics.QUEUE_BACKLOG.set_all({labels: state.backlog for labels, state in ours.items()})
+        metrics.QUEUE_OLDEST.set_all({labels: self._age_s(state.oldest_ms) for labels, state in ours.items()})
 
     async def _look_at_runs(self, namespaces: Iterable[str]) -> None:
         counts = {

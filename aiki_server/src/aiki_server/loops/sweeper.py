@@ -18,7 +18,9 @@ from aiki_server.core.runs import Attention, ReadyEntry
 from aiki_server.loops.losses import Bereaved
 from aiki_server.loops.membership import Membership
 from aiki_server.loops.survey import Survey
+from aiki_server.rpc.hinting import for_anyone
 from aiki_server.rpc.hub import Hub
+from aiki_server.rpc.matching import lane_for_anyone
 from aiki_server.store.errors import StoreError
 from aiki_server.telemetry.metrics import LEASES_EXPIRED, SESSIONS_LOST
 
@@ -120,7 +122,7 @@ class Sweeper:
             lost = [entry for entry in page if self._hint_is_gone(entry, oldest)]
             await self._stores.sweep.hinted(partition=partition, entries=lost)
             for entry in lost:
-                self._hub.attend(entry.attention)
+                self._hub.attend(for_anyone(entry.attention))
 
     async def _page(self, partition: int) -> list[ReadyEntry]:
         """The next old entries, page after page and round after round, so that none is left out for ever."""
@@ -136,7 +138,7 @@ class Sweeper:
 
     def _stream(self, entry: ReadyEntry) -> str:
         about = entry.attention
-        return self._stores.queues.stream(namespace=about.namespace, queue=about.queue, handler=about.handler)
+        return self._stores.queues.stream(lane_for_anyone(about))
 
     def _hint_is_gone(self, entry: ReadyEntry, oldest: Mapping[str, int]) -> bool:
         """Hints are first in, first out: one older than the oldest in its stream was read, or never made."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TELL_SECONDS: Final = 2.0
 TTL_MS: Final = 10_000
 THEFTS_MAX: Final = 100
+NOTHING: Final = Size(0, 0)
 Kind = tuple[str, str, str]
 """Namespace, queue and handler of work."""
 
@@ -63,9 +64,9 @@ class Cluster:
                 for queue in session.queues
                 for handler in session.handlers
             )
-            for work, count in session.holdings.by_work().items():
-                if work != ADOPTED:
-                    held[session.namespace, work.queue, work.handler] += count
+            for lane, count in session.holdings.by_lane().items():
+                if lane != ADOPTED:
+                    held[session.namespace, lane.queue, lane.handler] += count
         view.thefts.extend(
             admin_pb2.Theft(victim=victim, thief=thief, count=count)
             for (victim, thief), count in self._hub.stealing.pairs.most_common(THEFTS_MAX)
@@ -131,23 +132,22 @@ class Cluster:
             serving[kind] += work.sessions
         served = await self._stores.pictures.served()
         kinds = {(work.namespace, work.queue, work.handler) for work in served} | held.keys() | serving.keys()
-        names = {
-            self._stores.queues.stream(namespace=kind[0], queue=kind[1], handler=kind[2]): kind
-            for kind in sorted(kinds)
-            if not namespace or kind[0] == namespace
-        }
-        sizes = await self._stores.pictures.streams(names)
+        sizes: dict[Kind, Size] = {}
+        for lane, (count, oldest_ms) in (await self._hub.queues.waiting()).items():
+            kind = lane.namespace, lane.queue, lane.handler
+            sizes[kind] = sizes.get(kind, NOTHING) + Size(count, oldest_ms)
         return [
             admin_pb2.QueueView(
                 namespace=kind[0],
                 queue=kind[1],
                 handler=kind[2],
-                backlog=sizes[name].count,
-                oldest_ms=_age(sizes[name], now_ms),
+                backlog=sizes.get(kind, NOTHING).count,
+                oldest_ms=_age(sizes.get(kind, NOTHING), now_ms),
                 held=held[kind],
                 sessions=serving[kind],
             )
-            for name, kind in names.items()
+            for kind in sorted({*kinds, *sizes})
+            if not namespace or kind[0] == namespace
         ]
 
 
@@ -164,8 +164,8 @@ def _session(session: Session) -> admin_pb2.SessionView:
         tasks_free=max(session.free_tasks, 0),
         runs_held=session.holdings.runs,
         tasks_held=session.holdings.tasks,
-        workflows=len(session.run_handlers),
-        tasks=len(session.task_handlers),
+        workflows=len(hello.workflows),
+        tasks=len(hello.tasks),
         connect_time_ms=session.connect_time_ms,
         draining=session.draining,
         stolen_from=session.load.thefts.stolen_from,

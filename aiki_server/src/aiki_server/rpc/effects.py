@@ -8,7 +8,9 @@ from typing import Final
 
 from aiki.v1 import common_pb2, history_pb2
 from aiki_server.core.ids import task_handler
+from aiki_server.core.placement import ANYWHERE
 from aiki_server.core.runs import DispatchedTask, Effects, RunState, TimerKind
+from aiki_server.rpc.placements import placement_from_wire
 
 
 def effects_of(
@@ -125,4 +127,5 @@ def _dispatched(spec: history_pb2.TaskSpec) -> DispatchedTask:
         attempts_made=spec.attempts_made,
         deadline_ms=spec.deadline_ms,
         queue_ms=spec.queue_timeout.ToMilliseconds(),
+        placement=placement_from_wire(spec.placement) if spec.HasField("placement") else ANYWHERE,
     )

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from functools import partial
 
 from aiki.v1 import common_pb2, history_pb2, worker_pb2
-from aiki_server.core import ids
+from aiki_server.core.matching import Lane
+from aiki_server.core.placement import Placement
 from aiki_server.core.runs import Begun, Fenced, Granted, NotReady, Released, RunsAlone, Taken, TaskAttention
-from aiki_server.core.stealing import Kind
 from aiki_server.rpc.answers import when_done
-from aiki_server.rpc.holdings import Work
 from aiki_server.rpc.session import Session, lease_to_wire
 from aiki_server.rpc.tokens import completion_token
 from aiki_server.store import Stores
@@ -30,25 +29,25 @@ def _nonce() -> str:
 class Grants:
     """What becomes of work that is free for somebody.
 
-    `credit_came` is told when credit is given back; `released` gets the answers of what is handed back, `run_alone` what
+    `credit_given` is told when credit is given back; `released` gets the answers of what is handed back, `run_alone` what
     the store refused to a session that has other work.
     """
 
     def __init__(
         self,
         stores: Stores,
-        credit_came: asyncio.Event,
+        credit_given: Callable[[Session], None],
         released: Callable[[asyncio.Future[Released | Fenced | Begun]], None],
         run_alone: Callable[[TaskAttention], None],
     ) -> None:
         self._run_alone = run_alone
         self._stores = stores
-        self._credit_came = credit_came
+        self._credit_given = credit_given
         self._released = released
 
-    def grant(self, session: Session, run_id: str) -> None:
+    def grant(self, session: Session, lane: Lane, run_id: str) -> None:
         """Ask the store for the run, and send it."""
-        session.spend(runs=1)
+        session.credit.spend(runs=1)
         session.holdings.ask()
         future = self._stores.runs.grant(
             run_id=run_id,
@@ -57,11 +56,11 @@ class Grants:
             cached=session.cached.get(run_id),
             runtime=session.hello.runtime,
         )
-        when_done(future, partial(self._granted, session), lambda _: self._give_back(session, runs=1))
+        when_done(future, partial(self._granted, session, lane), lambda _: self._give_back(session, lane))
 
-    def take(self, session: Session, run_id: str, address: str, *, alone: bool = False) -> None:
+    def take(self, session: Session, lane: Lane, run_id: str, address: str, *, alone: bool = False) -> None:
         """Ask the store for a remote task, and send it. `alone`: the session is reserved for it."""
-        session.spend(tasks=1)
+        session.credit.spend(tasks=session.credit.cost(lane), queue=lane.queue)
         session.holdings.ask()
         future = self._stores.tasks.take(
             run_id=run_id,
@@ -73,20 +72,23 @@ class Grants:
         )
         when_done(
             future,
-            partial(self._taken, session, run_id, address),
-            lambda _: self._give_back(session, tasks=1),
+            partial(self._taken, session, lane, run_id, address),
+            lambda _: self._give_back(session, lane),
         )
 
-    def _give_back(self, session: Session, *, runs: int = 0, tasks: int = 0) -> None:
+    def _give_back(self, session: Session, lane: Lane) -> None:
         """Credit that came to nothing."""
-        session.spend(runs=-runs, tasks=-tasks)
+        if lane.is_of_tasks:
+            session.credit.spend(tasks=-session.credit.cost(lane), queue=lane.queue)
+        else:
+            session.credit.spend(runs=-1)
         session.holdings.answered()
-        self._credit_came.set()
+        self._credit_given(session)
 
-    def _granted(self, session: Session, answer: Granted | NotReady) -> None:
+    def _granted(self, session: Session, lane: Lane, answer: Granted | NotReady) -> None:
         if isinstance(answer, NotReady):
             GRANTS_WASTED.add(("run",))
-            self._give_back(session, runs=1)
+            self._give_back(session, lane)
             return
         GRANTS.add(("run",))
         if session.closed:
@@ -104,25 +106,27 @@ class Grants:
             length=answer.length,
             first_index=answer.first_index,
             lease_losses=answer.losses,
+            priority=record.placement.priority,
             events=[history_pb2.Event.FromString(event) for event in answer.events],
         )
         session.send(worker_pb2.CoordinatorMessage(run_grant=grant))
-        handler = ids.workflow_handler(record.workflow, record.version)
-        session.load.given(answer.token, Kind(record.namespace, record.queue, handler))
-        session.holdings.given(answer.token, Work(record.queue, handler))
+        session.load.given(answer.token, lane)
+        session.holdings.given(answer.token, lane)
         session.holdings.answered()
         if answer.mail_waits:
             session.send(worker_pb2.CoordinatorMessage(poke=worker_pb2.Poke(lease=lease)))
 
     def _taken(
-        self, session: Session, run_id: str, address: str, answer: Taken | NotReady | RunsAlone
+        self, session: Session, lane: Lane, run_id: str, address: str, answer: Taken | NotReady | RunsAlone
     ) -> None:
         if not isinstance(answer, Taken):
             GRANTS_WASTED.add(("task",))
-            self._give_back(session, tasks=1)
+            self._give_back(session, lane)
             if isinstance(answer, RunsAlone):
-                about = TaskAttention(run_id, address, session.namespace, answer.queue, answer.handler)
-                self._run_alone(about)
+                placement = Placement(priority=lane.priority, slots=lane.slots, labels=lane.labels)
+                self._run_alone(
+                    TaskAttention(run_id, address, lane.namespace, lane.queue, lane.handler, placement)
+                )
             return
         GRANTS.add(("task",))
         if session.closed:
@@ -140,6 +144,6 @@ class Grants:
             completion_token=completion_token(answer.token),
         )
         session.send(worker_pb2.CoordinatorMessage(task_assignment=assignment))
-        session.load.given(answer.token, Kind(session.namespace, spec.queue, ids.task_handler(spec.task)))
-        session.holdings.given(answer.token, Work(spec.queue, ids.task_handler(spec.task)))
+        session.load.given(answer.token, lane)
+        session.holdings.given(answer.token, lane)
         session.holdings.answered()

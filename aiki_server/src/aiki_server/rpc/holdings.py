@@ -4,34 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from aiki_server.core.matching import Lane
 from aiki_server.core.runs import LeaseToken
 
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """A kind of work; queue and handler are empty when it was adopted from another stream."""
-
-    queue: str
-    handler: str
-
-
-ADOPTED = Work("", "")
+ADOPTED = Lane("", "", "")
+"""What is known of work that was adopted from another stream."""
 
 
 class Holdings:
     """Leases from the moment they were sent until the message that ends them."""
 
     def __init__(self) -> None:
-        self._held: dict[tuple[str, str], tuple[str, Work]] = {}
+        self._held: dict[tuple[str, str], tuple[str, Lane]] = {}
         self._asked = 0
         self.when_idle: Callable[[], None] | None = None
         """Called whenever it holds nothing any more, and nothing was asked for."""
 
-    def given(self, token: LeaseToken, work: Work = ADOPTED) -> None:
+    def given(self, token: LeaseToken, lane: Lane = ADOPTED) -> None:
         """It holds this; an earlier lease of the same is over."""
-        self._held[token.run_id, token.address] = token.nonce, work
+        self._held[token.run_id, token.address] = token.nonce, lane
 
     def ended(self, token: LeaseToken) -> None:
         """This lease is over."""
@@ -74,6 +66,6 @@ class Holdings:
         if self.is_idle and self.when_idle is not None:
             self.when_idle()
 
-    def by_work(self) -> Counter[Work]:
-        """How many leases of each kind of work."""
-        return Counter(work for _, work in self._held.values())
+    def by_lane(self) -> Counter[Lane]:
+        """How many leases of each lane."""
+        return Counter(lane for _, lane in self._held.values())

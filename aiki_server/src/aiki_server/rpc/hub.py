@@ -23,9 +23,11 @@ from aiki_server.rpc import abroad
 from aiki_server.rpc.answers import when_done
 from aiki_server.rpc.followers import FOLLOWING, Followers
 from aiki_server.rpc.forwarding import FORWARDED
+from aiki_server.rpc.hinting import Hinting
 from aiki_server.rpc.matching import Matching
 from aiki_server.rpc.once import fail_begun
 from aiki_server.rpc.questions import Questions
+from aiki_server.rpc.queues import Queues
 from aiki_server.rpc.session import Session, lease_from_wire
 from aiki_server.rpc.stealing import Stealing
 from aiki_server.rpc.waiters import Waiters
@@ -45,6 +47,8 @@ class Hub:
         self.partitions_moved: set[int] = set()
         self.traces = Traces(coordinator_id)
         self.matching = Matching(stores, self.released)
+        self.hinting = Hinting(stores, self.matching, self.attend)
+        self.queues = Queues(self)
         self.waiters = Waiters()
         self.questions = Questions(self)
         self.followers = Followers(self)
@@ -55,6 +59,7 @@ class Hub:
     def drain(self) -> None:
         """Take nobody new, ask the workers to go elsewhere, let nobody wait."""
         self.draining.set()
+        self.hinting.close()
         for session in list(self.sessions.values()):
             session.draining = True
             session.send(worker_pb2.CoordinatorMessage(drain=worker_pb2.Drain()))
@@ -92,7 +97,7 @@ class Hub:
             return
         elif self.matching.grant_at_once(attention):
             return
-        self.when_done(self.stores.queues.hint(attention), lambda _: None)
+        self.hinting.hint(attention)
 
     def timers_changed(self, partition: int) -> None:
         """A timer was set here: look at the partition before the next sweep."""

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiki.v1 import worker_pb2
+from aiki_server.core.matching import Lane
 from aiki_server.core.runs import LeaseToken
-from aiki_server.core.stealing import Kind, Thing, Work
+from aiki_server.core.stealing import Thing, Work
 
 BEGINS = frozenset({"commit", "task_start", "task_report", "task_progress"})
 
@@ -36,7 +37,7 @@ class Unstarted:
     """A lease whose work has not begun."""
 
     token: LeaseToken
-    kind: Kind
+    lane: Lane
     given_s: float
 
 
@@ -48,12 +49,12 @@ class Load:
         self.changed: Callable[[], None] = _nobody
         self._unstarted: dict[Thing, Unstarted] = {}
 
-    def given(self, token: LeaseToken, kind: Kind) -> None:
+    def given(self, token: LeaseToken, lane: Lane) -> None:
         """It is on its way there."""
         # Taken out first, so that what was given last stands last.
         thing = (token.run_id, token.address)
         self._unstarted.pop(thing, None)
-        self._unstarted[thing] = Unstarted(token, kind, time.monotonic())
+        self._unstarted[thing] = Unstarted(token, lane, time.monotonic())
         self.changed()
 
     def gone(self, thing: Thing) -> None:
@@ -81,7 +82,7 @@ class Load:
     def work(self, *, tasks: bool) -> list[Work]:
         """The same for the decision: runs, or tasks."""
         return [
-            Work(thing, item.kind, item.given_s)
+            Work(thing, item.lane, item.given_s)
             for thing, item in self._unstarted.items()
             if bool(thing[1]) is tasks
         ]

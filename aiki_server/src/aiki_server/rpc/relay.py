@@ -8,6 +8,7 @@ import hashlib
 from aiki.v1 import common_pb2, history_pb2
 from aiki_server.core import ids
 from aiki_server.core.deadlines import deadline_ms
+from aiki_server.core.placement import ANYWHERE, PRIORITY_DEFAULT
 from aiki_server.core.runs import (
     Attention,
     ChildRecord,
@@ -23,6 +24,7 @@ from aiki_server.core.runs import (
 )
 from aiki_server.core.traces import RunTrace
 from aiki_server.rpc.hub import Hub
+from aiki_server.rpc.placements import placement_from_wire, placement_to_wire
 from aiki_server.rpc.tallies import tally_start
 from aiki_server.rpc.terminations import tell_termination
 from aiki_server.telemetry.tracing import now_s
@@ -108,7 +110,10 @@ class Relay:
             handler = ids.workflow_handler(start.workflow, start.version)
             self._hub.attend(
                 Attention(
-                    start.run_id, start.namespace, start.queue, handler, None, "", stalled=False, fresh=True
+                    *(start.run_id, start.namespace, start.queue, handler, None, ""),
+                    stalled=False,
+                    fresh=True,
+                    placement=start.placement,
                 )
             )
 
@@ -130,6 +135,11 @@ class Relay:
         if child.chain_timeout_ms:
             started.deadline_ms = (begins_ms or now_ms) + child.chain_timeout_ms
         started.attempt = 1
+        placement = placement_from_wire(
+            child.placement, PRIORITY_DEFAULT if record is None else record.placement.priority
+        )
+        if placement != ANYWHERE:
+            started.placement.CopyFrom(placement_to_wire(placement))
         started.traceparent, started.trace_link = trace.traceparent, trace.link
         started.parent_run_id = entry.source
         started.parent_workflow_id = "" if record is None else record.workflow_id
@@ -147,6 +157,7 @@ class Relay:
             deadline_ms=deadline_ms(started_event.time_ms, started.timeout_ms, started.deadline_ms),
             parent=entry.source,
             parent_address=child.address,
+            placement=placement,
         )
         return start, trace
 

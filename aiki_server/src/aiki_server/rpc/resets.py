@@ -51,7 +51,12 @@ class Resets:
         handler = ids.workflow_handler(record.workflow, record.version)
         self._hub.timers_changed(ids.partition_of_run(new_id))
         self._hub.attend(
-            Attention(new_id, record.namespace, record.queue, handler, None, "", stalled=False, fresh=True)
+            Attention(
+                *(new_id, record.namespace, record.queue, handler, None, ""),
+                stalled=False,
+                fresh=True,
+                placement=record.placement,
+            )
         )
         return new_id
 

@@ -7,7 +7,9 @@ from collections import OrderedDict, deque
 
 from aiki.v1 import common_pb2, history_pb2, worker_pb2
 from aiki_server.core import ids
+from aiki_server.core.matching import Lane, Profile
 from aiki_server.core.runs import CacheMark, LeaseToken
+from aiki_server.rpc.credit import Credit
 from aiki_server.rpc.holdings import Holdings
 from aiki_server.rpc.load import Load
 
@@ -29,6 +31,20 @@ def lease_from_wire(lease: common_pb2.Lease) -> LeaseToken:
     return LeaseToken(lease.run_id, lease.address, lease.epoch, lease.nonce)
 
 
+def profile_of(hello: worker_pb2.Hello) -> Profile:
+    """What of a Hello matters for matching."""
+    workflows = (ids.workflow_handler(item.name, item.version) for item in hello.workflows)
+    return Profile(
+        hello.namespace or ids.DEFAULT_NAMESPACE,
+        tuple(hello.queues) or (ids.DEFAULT_QUEUE,),
+        frozenset((*workflows, *map(ids.task_handler, hello.tasks))),
+        frozenset(hello.labels),
+        hello.slots,
+        tuple(sorted(hello.queue_slots.items())),
+        tuple(sorted((queue, max(weight, 1)) for queue, weight in hello.queue_weights.items())),
+    )
+
+
 class Session:
     """One incarnation. Credit is spent when a grant is asked for and given back when there is none."""
 
@@ -36,12 +52,13 @@ class Session:
         self.hello = hello
         self.revision = revision
         self.load = Load()
+        self.profile = profile_of(hello)
+        self.namespace, self.queues, self.handlers = (
+            self.profile.namespace,
+            self.profile.queues,
+            self.profile.handlers,
+        )
         self.incarnation = incarnation
-        self.namespace = hello.namespace or ids.DEFAULT_NAMESPACE
-        self.queues = tuple(hello.queues) or (ids.DEFAULT_QUEUE,)
-        self.run_handlers = tuple(ids.workflow_handler(item.name, item.version) for item in hello.workflows)
-        self.task_handlers = tuple(ids.task_handler(name) for name in hello.tasks)
-        self.handlers = frozenset((*self.run_handlers, *self.task_handlers))
         self.draining = False
         self.closed = False
         self.fault = ""
@@ -56,8 +73,7 @@ class Session:
         self._outbox: deque[tuple[worker_pb2.CoordinatorMessage, int]] = deque()
         self._outbox_bytes = 0
         self._wake = asyncio.Event()
-        self._runs_total = self._runs_spent = 0
-        self._tasks_total = self._tasks_spent = 0
+        self.credit = Credit(hello)
 
     @property
     def takes_nothing(self) -> bool:
@@ -67,12 +83,12 @@ class Session:
     @property
     def free_runs(self) -> int:
         """Runs it still takes."""
-        return 0 if self.takes_nothing else self._runs_total - self._runs_spent
+        return 0 if self.takes_nothing else self.credit.runs
 
     @property
     def free_tasks(self) -> int:
         """Tasks it still takes."""
-        return 0 if self.takes_nothing else self._tasks_total - self._tasks_spent
+        return 0 if self.takes_nothing else self.credit.tasks
 
     @property
     def waiting(self) -> int:
@@ -84,19 +100,9 @@ class Session:
         """Tasks it would begin at once, as far as its credit says; negative when what it has will wait."""
         return self.free_tasks - self.hello.prefetch
 
-    def set_credit(self, credit: worker_pb2.Credit) -> None:
-        """Totals only grow, so that a late or repeated credit is harmless."""
-        self._runs_total = max(self._runs_total, credit.runs_total)
-        self._tasks_total = max(self._tasks_total, credit.tasks_total)
-
-    def spend(self, *, runs: int = 0, tasks: int = 0) -> None:
-        """Something is on its way to it; a negative number gives credit back."""
-        self._runs_spent += runs
-        self._tasks_spent += tasks
-
-    def serves(self, namespace: str, queue: str, handler: str) -> bool:
-        """Whether it may get this work."""
-        return handler in self.handlers and queue in self.queues and namespace == self.namespace
+    def free_for(self, lane: Lane) -> int:
+        """What it still takes of a lane that it fits."""
+        return 0 if self.takes_nothing else self.credit.of(lane)
 
     def remember(self, run_id: str, mark: CacheMark) -> str | None:
         """It keeps this run as it stood then; the run that is given up for it, if any."""

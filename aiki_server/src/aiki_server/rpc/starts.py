@@ -14,6 +14,8 @@ from aiki_server.core.runs import Attention, Delivered, Existing, IdPolicy, NotF
 from aiki_server.core.traces import RunTrace, SpanRef
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import Context, closed, invalid, limit, limit_name, not_found
+from aiki_server.rpc.matching import lane_at_once
+from aiki_server.rpc.placements import placement_from_wire, placement_problem
 from aiki_server.rpc.status import refuse
 from aiki_server.rpc.tallies import tally_start
 from aiki_server.rpc.views import Views
@@ -46,10 +48,17 @@ class Starts:
         handler = ids.workflow_handler(start.workflow, start.version)
         if request.require_worker:
             await self._require_worker(start, handler, context)
-        session = None if start.begins_ms else self._hub.matching.pick(start.namespace, start.queue, handler)
+        about = Attention(
+            *(start.run_id, start.namespace, start.queue, handler, None, ""),
+            stalled=False,
+            fresh=True,
+            placement=start.placement,
+        )
+        lane = lane_at_once(about)
+        session = None if start.begins_ms else self._hub.matching.pick(lane)
         future = self._stores.runs.start(start)
         if session is not None:
-            self._hub.matching.grant(session, start.run_id)
+            self._hub.matching.grant(session, lane, start.run_id)
         outcome = await future
         if isinstance(outcome, Existing):
             return await self._existing(request, start, outcome, context)
@@ -60,11 +69,7 @@ class Starts:
         if start.begins_ms:
             self._hub.timers_changed(ids.partition_of_run(start.run_id))
         elif session is None:
-            self._hub.attend(
-                Attention(
-                    start.run_id, start.namespace, start.queue, handler, None, "", stalled=False, fresh=True
-                )
-            )
+            self._hub.attend(about)
             waiting_for = await self._views.waiting_for(
                 start.namespace, start.queue, start.workflow, start.version
             )
@@ -107,6 +112,9 @@ class Starts:
         for name in ("workflow", "request_id", "workflow_id"):
             await limit_name(context, name, getattr(request, name))
         await limit(context, "input", request.input)
+        wrong = placement_problem(request.placement)
+        if wrong:
+            await invalid(context, wrong)
         for name in ("timeout", "chain_timeout", "delay"):
             if getattr(request, name).ToMilliseconds() < 0:
                 await invalid(context, f"{name} must not be negative")
@@ -127,6 +135,8 @@ class Starts:
         started.workflow, started.version = request.workflow, version
         started.workflow_id, started.queue = request.workflow_id, queue
         started.input.CopyFrom(request.input)
+        if request.HasField("placement"):
+            started.placement.CopyFrom(request.placement)
         started.timeout_ms = request.timeout.ToMilliseconds()
         started.attempt = 1
         started.traceparent, started.trace_link = trace.traceparent, trace.link
@@ -150,6 +160,7 @@ class Starts:
             begins_ms=begins_ms,
             mail=mail,
             deadline_ms=deadline_ms(event.time_ms, started.timeout_ms, started.deadline_ms),
+            placement=placement_from_wire(request.placement),
         )
         return start, trace
 

@@ -18,9 +18,12 @@ import structlog
 
 from aiki.v1 import history_pb2, worker_pb2
 from aiki_server.core.ids import task_handler
+from aiki_server.core.matching import Lane, lane_of
 from aiki_server.core.runs import Attention, Begun, Fenced, LeaseToken, Released, TaskAttention
-from aiki_server.core.stealing import Kind, Move, Peer, Rules, Thing, plan
+from aiki_server.core.stealing import Move, Peer, Rules, Thing, plan
 from aiki_server.rpc.abroad import Abroad
+from aiki_server.rpc.matching import lane_for_anyone
+from aiki_server.rpc.placements import placement_from_wire
 from aiki_server.rpc.session import Session, lease_to_wire
 from aiki_server.telemetry.metrics import STOLEN
 
@@ -92,7 +95,9 @@ class Stealing:
     def _unstarted(self, session: Session, token: LeaseToken, found: tuple[bytes, int] | None) -> None:
         if found is not None:
             spec = history_pb2.TaskSpec.FromString(found[0])
-            session.load.given(token, Kind(session.namespace, spec.queue, task_handler(spec.task)))
+            placement = placement_from_wire(spec.placement)
+            lane = lane_of(session.namespace, spec.queue, task_handler(spec.task), placement)
+            session.load.given(token, lane)
 
     def heard(self, session: Session, message: worker_pb2.WorkerMessage) -> None:
         """Take notice of what has begun."""
@@ -144,7 +149,7 @@ class Stealing:
         if asked.thief.startswith("@"):
             self.abroad.offer(asked.thief, what)
             self._count_pair(asked.victim, ELSEWHERE)
-        elif thief is None or (thief.free_tasks if isinstance(what, TaskAttention) else thief.free_runs) <= 0:
+        elif thief is None or thief.free_for(lane_for_anyone(what)) <= 0:
             self._hub.attend(what)
         else:
             thief.load.thefts.stolen_to += 1
@@ -157,9 +162,9 @@ class Stealing:
 
     def _hand(self, thief: Session, what: Attention | TaskAttention) -> None:
         if isinstance(what, TaskAttention):
-            self._hub.matching.take(thief, what.run_id, what.address)
+            self._hub.matching.take(thief, lane_for_anyone(what), what.run_id, what.address)
         else:
-            self._hub.matching.grant(thief, what.run_id)
+            self._hub.matching.grant(thief, lane_for_anyone(what), what.run_id)
 
     async def _wait(self) -> None:
         """Until something has changed, or what may not move yet may."""
@@ -199,16 +204,16 @@ class Stealing:
             return
         sessions = self._hub.sessions
 
-        def fits(name: str, kind: Kind) -> bool:
+        def fits(name: str, lane: Lane) -> bool:
             if name.startswith("@"):
-                return self.abroad.fits(name, kind)
-            return sessions[name].serves(kind.namespace, kind.queue, kind.handler)
+                return self.abroad.fits(name, lane)
+            return sessions[name].profile.fits(lane)
 
         now_s = time.monotonic()
         for move in plan(peers, fits, now_s, rules, self._moved_s, self._asked):
             self._ask(move)
         waiting = (work for peer in peers for work in peer.unstarted if work.given_s + rules.after_s <= now_s)
-        self.abroad.tell({work.kind for work in waiting if work.thing not in self._asked})
+        self.abroad.tell({work.lane for work in waiting if work.thing not in self._asked})
 
     def _ask(self, move: Move) -> None:
         victim = self._hub.sessions[move.victim]

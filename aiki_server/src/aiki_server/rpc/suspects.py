@@ -6,11 +6,11 @@ is forgotten is hinted again by the sweep, and the store refuses such a task to 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from aiki_server.core.matching import lane_of
 from aiki_server.core.runs import TaskAttention
 from aiki_server.rpc.session import Session
 
@@ -19,17 +19,17 @@ Thing = tuple[str, str]
 
 
 class Suspects:
-    """`take` asks for a task for a session that is to run it alone."""
+    """`take` asks for a task for a session that is to run it alone; `freed` is told when it may take other work again."""
 
     def __init__(
         self,
         sessions: Mapping[str, Session],
         take: Callable[[Session, TaskAttention], None],
-        credit_came: asyncio.Event,
+        freed: Callable[[Session], None],
     ) -> None:
         self._sessions = sessions
         self._take = take
-        self._credit_came = credit_came
+        self._freed = freed
         self._waiting: dict[Thing, TaskAttention] = {}
         self._reserved: dict[str, TaskAttention] = {}
 
@@ -42,12 +42,11 @@ class Suspects:
     def look(self) -> None:
         """Reserve sessions for what waits; at most half of those that serve it, so that other work goes on."""
         for thing, about in list(self._waiting.items()):
+            lane = lane_of(about.namespace, about.queue, about.handler, about.placement)
             serving = [
                 session
                 for session in self._sessions.values()
-                if not session.draining
-                and not session.closed
-                and session.serves(about.namespace, about.queue, about.handler)
+                if not session.draining and not session.closed and session.profile.fits(lane)
             ]
             free = [session for session in serving if not session.is_reserved]
             if not serving:
@@ -78,5 +77,5 @@ class Suspects:
         session.holdings.when_idle = None
         session.is_reserved = False
         self._reserved.pop(session.incarnation, None)
-        self._credit_came.set()
+        self._freed(session)
         self.look()

@@ -29,6 +29,7 @@ from aiki_server.rpc.effects import effects_of
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import PAYLOAD_BYTES_MAX
 from aiki_server.rpc.once import record_start
+from aiki_server.rpc.placements import placement_from_wire
 from aiki_server.rpc.reports import Reports
 from aiki_server.rpc.run_logs import keep_logs
 from aiki_server.rpc.served import Served
@@ -178,6 +179,7 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             incarnation=incarnation,
             lost=[lease for lease, held in zip(hello.leases, kept, strict=True) if not held],
             store_time_ms=self._stores.clock.now_ms(),
+            counts_slots=hello.counts_slots,
         )
         welcome.lease_ttl.FromTimedelta(self._ttl)
         return session, welcome
@@ -193,8 +195,8 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
             case "task_report":
                 self._reports.take(session, message.task_report)
             case "credit":
-                session.set_credit(message.credit)
-                self._hub.matching.credit_came.set()
+                session.credit.set(message.credit)
+                self._hub.matching.credit_given(session)
                 self._hub.stealing.changed()
             case "renew":
                 future = self._stores.sessions.renew(incarnation=session.incarnation, ttl_ms=self._ttl_ms)
@@ -335,7 +337,11 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     def _after_commit(self, session: WorkerSession, sent: _Sent, answer: Committed) -> None:
         hub, run_id = self._hub, sent.token.run_id
         for task in sent.effects.dispatches:
-            hub.attend(TaskAttention(run_id, task.address, session.namespace, task.queue, task.handler))
+            hub.attend(
+                TaskAttention(
+                    run_id, task.address, session.namespace, task.queue, task.handler, task.placement
+                )
+            )
         for held in answer.cancelled_leases:
             hub.cancel(held)
         hub.waiters.grew(run_id)
@@ -366,14 +372,10 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
         handler = ids.workflow_handler(started.workflow, started.version)
         self._hub.attend(
             Attention(
-                next_run.run_id,
-                session.namespace,
-                started.queue,
-                handler,
-                None,
-                "",
+                *(next_run.run_id, session.namespace, started.queue, handler, None, ""),
                 stalled=False,
                 fresh=True,
+                placement=placement_from_wire(started.placement),
             )
         )
 

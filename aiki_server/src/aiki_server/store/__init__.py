@@ -135,7 +135,7 @@ def _stores(flusher: Flusher, clock: Clock, health: StoreHealth, partitions: int
         tasks=TaskStore(flusher, clock, partitions),
         timers=TimerStore(flusher, clock),
         sessions=SessionStore(flusher, clock),
-        queues=QueueStore(flusher),
+        queues=QueueStore(flusher, clock),
         listing=ListingStore(flusher, partitions),
         sweep=SweepStore(flusher, clock),
         control=ControlStore(flusher, clock),

@@ -93,7 +93,8 @@ class BranchStore:
             ),
             (
                 *(new_id, record.namespace, workflow_id, record.workflow, record.version, record.queue),
-                *(self._clock.now_ms(), branch.length, dump, *_arguments(new_id, branch)),
+                *(self._clock.now_ms(), branch.length, dump, record.placement.encode()),
+                *_arguments(new_id, branch),
             ),
         )
 

@@ -6,20 +6,22 @@ parts that people choose are unambiguous: `%` and `:` are escaped in all such pa
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from typing import Final
 
 from aiki_server.core.ids import partition_of_run
+from aiki_server.core.matching import Lane
 
 SESSIONS: Final = "aiki:sessions"
 COORDINATORS: Final = "aiki:coordinators"
 LOST: Final = "aiki:lost"
 RETURNED: Final = "aiki:returned"
 HANDLERS: Final = "aiki:handlers"
+LANES: Final = "aiki:lanes"
 META: Final = "aiki:meta"
 
 GROUP: Final = "aiki"
-PRIORITY: Final = 3
 
 
 def tag(partition: int) -> str:
@@ -114,8 +116,27 @@ def ending(namespace: str, run_id: str, holder: str, state: str = "terminated") 
     )
 
 
-def queue_stream(namespace: str, queue: str, handler: str) -> str:
-    return f"{{aiki:queue:{escaped(namespace)}:{escaped(queue)}}}:{handler}:{PRIORITY}"
+def queue_stream(lane: Lane) -> str:
+    """`…:HANDLER:PRIORITY`, and for work that asks for more `:LABELS:SLOTS`."""
+    head = f"{{aiki:queue:{escaped(lane.namespace)}:{escaped(lane.queue)}}}:{lane.handler}:{lane.priority}"
+    return head if not lane.labels and lane.slots == 1 else f"{head}:{','.join(lane.labels)}:{lane.slots}"
+
+
+def lane_member(lane: Lane) -> str:
+    """A lane, as a member of `LANES`."""
+    place = [lane.namespace, lane.queue, lane.handler, lane.priority, lane.labels, lane.slots]
+    return json.dumps(place, separators=(",", ":"))
+
+
+def lane_from(member: bytes) -> Lane:
+    """What `lane_member` made."""
+    namespace, queue, handler, priority, labels, slots = json.loads(member)
+    return Lane(namespace, queue, handler, priority, tuple(labels), slots)
+
+
+def coordinator_report(coordinator_id: str) -> str:
+    """What a coordinator says of its sessions, for the others; expires by itself."""
+    return f"{{aiki:coordinator:{coordinator_id}}}:report"
 
 
 def coordinator_stream(coordinator_id: str) -> str:

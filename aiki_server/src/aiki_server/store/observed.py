@@ -50,11 +50,6 @@ class ObservationStore:
         split = (member.decode().split(":", 2) for member in members)
         return [(keys.unescaped(ns), keys.unescaped(queue), handler) for ns, queue, handler in split]
 
-    async def backlog(self, namespace: str, queue: str, handlers: Iterable[str]) -> Depth:
-        """What waits in a queue for a worker; what is granted on the spot never does."""
-        streams = [keys.queue_stream(namespace, queue, handler) for handler in handlers]
-        return sum(await gather(*map(self._depth, streams)), Depth())
-
     async def outbox(self, partitions: Iterable[int]) -> Depth:
         """Effects on other runs that wait in these partitions."""
         return sum(await gather(*(self._depth(keys.outbox(number)) for number in partitions)), Depth())

@@ -10,9 +10,7 @@ from aiki_server.store import keys, replies
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import Iterable
 
-    from aiki_server.store.connection import Reply
     from aiki_server.store.flusher import Flusher
 
 
@@ -22,6 +20,10 @@ class Size:
 
     count: int
     oldest_ms: int
+
+    def __add__(self, other: Size) -> Size:
+        known = [at for at in (self.oldest_ms, other.oldest_ms) if at]
+        return Size(self.count + other.count, min(known, default=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +67,6 @@ class PictureStore:
 
         return self._flusher.submit(("ZRANGE", keys.HANDLERS, 0, -1, "WITHSCORES"), decode)
 
-    async def streams(self, names: Iterable[str]) -> dict[str, Size]:
-        """The size of each stream of hints."""
-        asked = {
-            name: (
-                self._flusher.submit(("XLEN", name), int),
-                self._flusher.submit(("XRANGE", name, "-", "+", "COUNT", 1), _first_ms),
-            )
-            for name in names
-        }
-        return {name: Size(await count, await first) for name, (count, first) in asked.items()}
-
     async def ready(self) -> Size:
         """What needs attention in all partitions."""
         sizes = [
@@ -96,10 +87,6 @@ class PictureStore:
             for number in range(self._partitions)
         ]
         return sum(await asyncio.gather(*asked))
-
-
-def _first_ms(reply: list[Reply]) -> int:
-    return int(reply[0][0].partition(b"-")[0]) if reply else 0
 
 
 def _score_ms(reply: list[bytes]) -> int:

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import AsyncGenerator, Iterable, Mapping
 
+    from aiki_server.core.matching import Lane
     from aiki_server.core.runs import Attention, TaskAttention
+    from aiki_server.store.clock import Clock
     from aiki_server.store.connection import Argument, Caller, Reply
     from aiki_server.store.flusher import Flusher
 
 MESSAGES_MAX: Final = 10_000
 READY_FIELD: Final = "m"
+TELL_LANE_MS: Final = 60_000
+"""How often a coordinator says of a lane that it is in use."""
 
 
 class StreamReader:
@@ -99,18 +103,86 @@ class StreamReader:
 
 
 class QueueStore:
-    def __init__(self, flusher: Flusher) -> None:
+    def __init__(self, flusher: Flusher, clock: Clock) -> None:
         self._flusher = flusher
+        self._clock = clock
+        self._told: dict[Lane, int] = {}
 
-    def stream(self, *, namespace: str, queue: str, handler: str) -> str:
+    def stream(self, lane: Lane) -> str:
         """The stream's name, for `StreamReader.read`."""
-        return keys.queue_stream(namespace, queue, handler)
+        return keys.queue_stream(lane)
 
-    def hint(self, attention: Attention | TaskAttention) -> Future[None]:
-        """Put it into the stream of its queue and handler."""
-        stream = keys.queue_stream(attention.namespace, attention.queue, attention.handler)
-        command = ("XADD", stream, "*", READY_FIELD, replies.member_of(attention))
+    def hint(self, lane: Lane, attention: Attention | TaskAttention) -> Future[str]:
+        """Put it into the stream of its lane; the id of the entry."""
+        now_ms = self._clock.now_ms()
+        if self._told.get(lane, 0) + TELL_LANE_MS < now_ms:
+            self._told[lane] = now_ms
+            self._flusher.submit(("ZADD", keys.LANES, now_ms, keys.lane_member(lane)), replies.nothing)
+        command = ("XADD", keys.queue_stream(lane), "*", READY_FIELD, replies.member_of(attention))
+        return self._flusher.submit(command, _text)
+
+    def withdraw(self, lane: Lane, entry_id: str) -> Future[None]:
+        """Take back a hint that nobody should follow any more."""
+        return self._flusher.submit(("XDEL", keys.queue_stream(lane), entry_id), replies.nothing)
+
+    def lanes(self) -> Future[list[Lane]]:
+        """All in which work was hinted since `forget_lanes`, by whichever coordinator."""
+
+        def decode(reply: list[bytes]) -> list[Lane]:
+            return [keys.lane_from(member) for member in reply]
+
+        return self._flusher.submit(("ZRANGE", keys.LANES, 0, -1), decode)
+
+    async def lengths(self, lanes: Iterable[Lane]) -> dict[Lane, tuple[int, int]]:
+        """Lane -> how many hints wait there, and when the oldest was made, in ms (0 when there is none)."""
+        asked = {
+            lane: (
+                self._flusher.submit(("XLEN", keys.queue_stream(lane)), int),
+                self._flusher.submit(
+                    ("XRANGE", keys.queue_stream(lane), "-", "+", "COUNT", 1), replies.as_it_is
+                ),
+            )
+            for lane in lanes
+        }
+        found: dict[Lane, tuple[int, int]] = {}
+        for lane, (length, oldest) in asked.items():
+            entries = await oldest
+            found[lane] = await length, _entry_ms(entries[0][0]) if entries else 0
+        return found
+
+    async def position(self, lane: Lane, attention: Attention | TaskAttention, count: int) -> int | None:
+        """How many hints are before that of a thing, among the first *count*; None: it is not among them."""
+        command = ("XRANGE", keys.queue_stream(lane), "-", "+", "COUNT", count)
+        entries: list[Reply] = await self._flusher.submit(command, replies.as_it_is)
+        member = replies.member_of(attention).encode()
+        return next((place for place, (_, fields) in enumerate(entries) if member in fields), None)
+
+    async def forget_lanes(self, *, before_ms: int) -> None:
+        """Drop lanes, and their streams, in which nothing was hinted since: `ready` makes them again."""
+        command = ("ZRANGE", keys.LANES, "-inf", f"({before_ms}", "BYSCORE", "LIMIT", 0, 100)
+        for member in await self._flusher.submit(command, replies.as_it_is):
+            lane = keys.lane_from(member)
+            self._told.pop(lane, None)
+            await self._flusher.submit(("UNLINK", keys.queue_stream(lane)), replies.nothing)
+            await self._flusher.submit(("ZREM", keys.LANES, member), replies.nothing)
+
+    def drop(self, stream: str) -> Future[None]:
+        """Delete a stream; `ready` makes it again."""
+        return self._flusher.submit(("UNLINK", stream), replies.nothing)
+
+    def report(self, *, coordinator_id: str, text: str, ttl_ms: int) -> Future[None]:
+        """Say what this coordinator's sessions are and do."""
+        command = ("SET", keys.coordinator_report(coordinator_id), text, "PX", ttl_ms)
         return self._flusher.submit(command, replies.nothing)
+
+    async def reports(self, coordinator_ids: Iterable[str]) -> dict[str, str]:
+        """What coordinators said; one that has not, for a while, is absent."""
+        asked = {
+            name: self._flusher.submit(("GET", keys.coordinator_report(name)), replies.as_it_is)
+            for name in coordinator_ids
+        }
+        texts = {name: await future for name, future in asked.items()}
+        return {name: text.decode() for name, text in texts.items() if text is not None}
 
     def done(self, hints: Iterable[Hint]) -> Future[None]:
         """Granted, or nothing to grant any more: XACK and XDEL."""
@@ -171,12 +243,16 @@ class QueueStore:
         found: dict[str, int] = {}
         for stream, future in asked.items():
             if entries := await future:
-                found[stream] = int(entries[0][0].partition(b"-")[0])
+                found[stream] = _entry_ms(entries[0][0])
         return found
 
-    def drop(self, stream: str) -> Future[None]:
-        """Delete the stream of a handler that nobody has served for long; `ready` makes it again."""
-        return self._flusher.submit(("UNLINK", stream), replies.nothing)
+
+def _text(reply: bytes) -> str:
+    return reply.decode()
+
+
+def _entry_ms(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])
 
 
 def _hints(stream: str, entries: list[Reply]) -> Iterable[Hint]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+from aiki_server.core import placement
 from aiki_server.core.ids import workflow_handler
 from aiki_server.core.runs import (
     Attention,
@@ -42,7 +43,7 @@ def state_of(reply: bytes) -> RunState:
 
 def attention(run_id: str, reply: list[Reply]) -> Attention:
     """From what parts/attention.lua returns."""
-    state, holder, epoch, nonce, namespace, queue, workflow, version, fresh = reply
+    state, holder, epoch, nonce, namespace, queue, workflow, version, place, fresh = reply
     return Attention(
         run_id,
         namespace.decode(),
@@ -52,13 +53,14 @@ def attention(run_id: str, reply: list[Reply]) -> Attention:
         holder.decode(),
         state in _NOT_NOW,
         fresh == 1,
+        placement.decode(place.decode()) if place else placement.ANYWHERE,
     )
 
 
 def task_attention(run_id: str, address: str, reply: list[Reply]) -> TaskAttention:
-    """From namespace, queue, handler."""
-    namespace, queue, handler = cast("list[bytes]", reply)
-    return TaskAttention(run_id, address, namespace.decode(), queue.decode(), handler.decode())
+    """From namespace, queue, handler, placement."""
+    namespace, queue, handler, place = (part.decode() for part in cast("list[bytes]", reply))
+    return TaskAttention(run_id, address, namespace, queue, handler, placement.decode(place))
 
 
 def fenced(run_id: str, address: str, reply: list[Reply]) -> Fenced:
@@ -101,6 +103,7 @@ def record(run_id: str, reply: list[Reply]) -> RunRecord:
         previous=reply[18].decode(),
         paused=reply[19].decode(),
         runtime=reply[20].decode(),
+        placement=placement.decode(reply[21].decode()),
     )
 
 
@@ -136,6 +139,7 @@ def task_record(address: str, text: bytes, failure: bytes | None) -> TaskRecord:
         failure=failure or b"",
         is_alone=fields.get("alone") == 1,
         deaths=tuple(fields.get("deaths", "").split()),
+        placement=placement.decode(fields.get("place", "")),
     )
 
 
@@ -144,7 +148,7 @@ def granted(run_id: str, incarnation: str, nonce: str, reply: list[Reply]) -> Gr
     if reply[0] != b"granted":
         return NotReady()
     _, epoch, length, first, left, events, *about = reply
-    namespace, workflow_id, workflow, version, queue, start_ms, losses = about
+    namespace, workflow_id, workflow, version, queue, start_ms, losses, place = about
     record_then = RunRecord(
         namespace=namespace.decode(),
         run_id=run_id,
@@ -160,6 +164,7 @@ def granted(run_id: str, incarnation: str, nonce: str, reply: list[Reply]) -> Gr
         holder=incarnation,
         length=length,
         mail=left,
+        placement=placement.decode(place.decode()) if place else placement.ANYWHERE,
     )
     token = LeaseToken(run_id, "", epoch, nonce)
     return Granted(token, length, first, events, left == 1, record_then, losses)

@@ -112,7 +112,7 @@ class RunStore:
         rest += [keys.timer(kind, run_id, address) for address, kind in effects.cancelled_timers]
         for task in effects.dispatches:
             rest += (task.address, task.handler, task.queue, task.spec, task.attempts_made)
-            rest += (task.deadline_ms, task.queue_ms)
+            rest += (task.deadline_ms, task.queue_ms, task.placement.encode())
         rest += effects.cancelled_tasks
         for field, answer in effects.fields:
             rest += (field, answer)
@@ -310,6 +310,7 @@ class RunStore:
                 start.parent_address,
                 start.mail,
                 start.deadline_ms,
+                start.placement.encode(),
             ),
         )
 

@@ -23,6 +23,7 @@ from aiki_worker.executors.outcomes import Outcome
 from aiki_worker.executors.processes import ProcessExecutor
 from aiki_worker.executors.threads import ThreadExecutor
 from aiki_worker.progress import Progress
+from aiki_worker.slots import ONE, Need, Slots
 
 
 class Executors:
@@ -30,7 +31,7 @@ class Executors:
 
     def __init__(
         self,
-        slots: int,
+        slots: Slots,
         threads: int,
         freed: Callable[[], None],
         *,
@@ -38,8 +39,10 @@ class Executors:
         resources: Resources = NOTHING,
     ) -> None:
         self.slots = slots
+        self.reserved = 0
+        """Slots that what waits already is to have first."""
         self._freed = freed
-        self._attempts: set[Attempt] = set()
+        self._attempts: dict[Attempt, Need] = {}
         self._loop = asyncio.get_running_loop()
         self._limits = Limits(self._attempts.__contains__)
         self._on_loop = LoopExecutor(self._ended, resources)
@@ -51,16 +54,16 @@ class Executors:
     @property
     def free(self) -> int:
         """Slots that nothing runs in."""
-        return self.slots - len(self._attempts)
+        return self.slots.free
 
     @property
     def attempts(self) -> int:
         """Attempts whose code has not ended yet."""
         return len(self._attempts)
 
-    def has_room(self, task: Task[..., Any]) -> bool:
-        """Whether an attempt of *task* can start now: a slot is free, and what it runs in."""
-        if self.free <= 0:
+    def has_room(self, task: Task[..., Any], need: Need = ONE, *, reserved: int = 0) -> bool:
+        """Whether an attempt of *task* can start now: slots are free beside *reserved* ones, and what it runs in."""
+        if not self.slots.fits(need, reserved):
             return False
         if task.options.executor == "process" and self._processes is not None:
             return self._processes.room > 0
@@ -74,10 +77,12 @@ class Executors:
         timeout_s: float | None,
         done: Callable[[Attempt, Outcome], None],
         heartbeat_s: float | None = None,
+        need: Need = ONE,
     ) -> Attempt:
         """Start an attempt; *done* is called once, on the main loop, unless it is cancelled before."""
         attempt = Attempt(task, context, timeout_s, heartbeat_s, done)
-        self._attempts.add(attempt)
+        self._attempts[attempt] = need
+        self.slots.take(need)
         if task.options.executor == "process" and self._processes is not None:
             self._processes.start(attempt, payload)
             return attempt
@@ -108,6 +113,8 @@ class Executors:
 
     def _ended(self, attempt: Attempt) -> None:
         """The code of *attempt* is over: its slot is free."""
-        self._attempts.discard(attempt)
+        need = self._attempts.pop(attempt, None)
+        if need is not None:
+            self.slots.give(need)
         self._limits.end(attempt)
         self._freed()

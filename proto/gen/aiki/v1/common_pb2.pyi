@@ -363,3 +363,41 @@ class LogLine(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LogLine: _TypeAlias = LogLine  # noqa: Y015
+
+@_typing.final
+class Placement(_message.Message):
+    """Where work may go. What is absent or 0 is the default."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    PREFERS_FIELD_NUMBER: _builtins.int
+    priority: _builtins.int
+    """1 (first) to 5; 0 means the run's own for a task, its parent's for a child, and 3 otherwise."""
+    slots: _builtins.int
+    """How many slots of a worker a task takes; 0 means 1."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that a worker must have, each "KEY=VALUE"."""
+
+    @_builtins.property
+    def prefers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that a worker should have: for a second nobody else gets the work."""
+
+    def __init__(
+        self,
+        *,
+        priority: _builtins.int = ...,
+        slots: _builtins.int = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        prefers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "prefers", b"prefers", "priority", b"priority", "slots", b"slots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Placement: _TypeAlias = Placement  # noqa: Y015

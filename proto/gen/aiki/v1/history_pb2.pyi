@@ -295,6 +295,7 @@ class RunStarted(_message.Message):
     PARENT_WORKFLOW_ID_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     TRACE_LINK_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """The workflow's name."""
     version: _builtins.str
@@ -329,6 +330,10 @@ class RunStarted(_message.Message):
     def input(self) -> _common_pb2.Payload:
         """The arguments: a JSON object of "args" (array) and "kwargs" (object)."""
 
+    @_builtins.property
+    def placement(self) -> _common_pb2.Placement:
+        """Where it may go; absent means anywhere."""
+
     def __init__(
         self,
         *,
@@ -347,10 +352,11 @@ class RunStarted(_message.Message):
         parent_workflow_id: _builtins.str = ...,
         traceparent: _builtins.str = ...,
         trace_link: _builtins.str = ...,
+        placement: _common_pb2.Placement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chain_index", b"chain_index", "continued_from", b"continued_from", "deadline_ms", b"deadline_ms", "input", b"input", "parent_run_id", b"parent_run_id", "parent_workflow_id", b"parent_workflow_id", "queue", b"queue", "seed", b"seed", "timeout_ms", b"timeout_ms", "trace_link", b"trace_link", "traceparent", b"traceparent", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "chain_index", b"chain_index", "continued_from", b"continued_from", "deadline_ms", b"deadline_ms", "input", b"input", "parent_run_id", b"parent_run_id", "parent_workflow_id", b"parent_workflow_id", "placement", b"placement", "queue", b"queue", "seed", b"seed", "timeout_ms", b"timeout_ms", "trace_link", b"trace_link", "traceparent", b"traceparent", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -772,6 +778,7 @@ class TaskSpec(_message.Message):
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     TRACE_LINK_FIELD_NUMBER: _builtins.int
     DISPATCHED_MS_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """Names the call within the run."""
     task: _builtins.str
@@ -816,6 +823,10 @@ class TaskSpec(_message.Message):
     def checkpoint(self) -> _common_pb2.Payload:
         """What an attempt told of how far it was."""
 
+    @_builtins.property
+    def placement(self) -> _common_pb2.Placement:
+        """Where it may go; absent means anywhere."""
+
     def __init__(
         self,
         *,
@@ -835,10 +846,11 @@ class TaskSpec(_message.Message):
         traceparent: _builtins.str = ...,
         trace_link: _builtins.str = ...,
         dispatched_ms: _builtins.int = ...,
+        placement: _common_pb2.Placement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "checkpoint", b"checkpoint", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue_timeout", b"queue_timeout", "retry", b"retry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt_timeout", b"attempt_timeout", "checkpoint", b"checkpoint", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "placement", b"placement", "queue_timeout", b"queue_timeout", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "at_most_once", b"at_most_once", "attempt_timeout", b"attempt_timeout", "attempts_made", b"attempts_made", "checkpoint", b"checkpoint", "deadline_ms", b"deadline_ms", "dispatched_ms", b"dispatched_ms", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "queue", b"queue", "queue_timeout", b"queue_timeout", "retry", b"retry", "task", b"task", "trace_link", b"trace_link", "traceparent", b"traceparent", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "at_most_once", b"at_most_once", "attempt_timeout", b"attempt_timeout", "attempts_made", b"attempts_made", "checkpoint", b"checkpoint", "deadline_ms", b"deadline_ms", "dispatched_ms", b"dispatched_ms", "heartbeat_timeout", b"heartbeat_timeout", "input", b"input", "placement", b"placement", "queue", b"queue", "queue_timeout", b"queue_timeout", "retry", b"retry", "task", b"task", "trace_link", b"trace_link", "traceparent", b"traceparent", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1127,6 +1139,7 @@ class ChildScheduled(_message.Message):
     CHAIN_TIMEOUT_MS_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
     TRACE_LINK_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
     address: _builtins.str
     """Names the call within the run."""
     workflow: _builtins.str
@@ -1155,6 +1168,10 @@ class ChildScheduled(_message.Message):
     def input(self) -> _common_pb2.Payload:
         """The arguments, as in TaskScheduled."""
 
+    @_builtins.property
+    def placement(self) -> _common_pb2.Placement:
+        """Where it may go; absent means anywhere, with the priority of this run."""
+
     def __init__(
         self,
         *,
@@ -1171,10 +1188,11 @@ class ChildScheduled(_message.Message):
         chain_timeout_ms: _builtins.int = ...,
         traceparent: _builtins.str = ...,
         trace_link: _builtins.str = ...,
+        placement: _common_pb2.Placement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "placement", b"placement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "chain_timeout_ms", b"chain_timeout_ms", "close_policy", b"close_policy", "confirm", b"confirm", "delay_ms", b"delay_ms", "input", b"input", "queue", b"queue", "timeout_ms", b"timeout_ms", "trace_link", b"trace_link", "traceparent", b"traceparent", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "chain_timeout_ms", b"chain_timeout_ms", "close_policy", b"close_policy", "confirm", b"confirm", "delay_ms", b"delay_ms", "input", b"input", "placement", b"placement", "queue", b"queue", "timeout_ms", b"timeout_ms", "trace_link", b"trace_link", "traceparent", b"traceparent", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -273,6 +273,46 @@ class Hello(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class QueueSlotsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class QueueWeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     REVISION_MIN_FIELD_NUMBER: _builtins.int
     REVISION_MAX_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
@@ -288,6 +328,10 @@ class Hello(_message.Message):
     RUNTIME_FIELD_NUMBER: _builtins.int
     PREFETCH_FIELD_NUMBER: _builtins.int
     UNSTARTED_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    QUEUE_SLOTS_FIELD_NUMBER: _builtins.int
+    QUEUE_WEIGHTS_FIELD_NUMBER: _builtins.int
+    COUNTS_SLOTS_FIELD_NUMBER: _builtins.int
     revision_min: _builtins.int
     """The lowest protocol revision the worker speaks."""
     revision_max: _builtins.int
@@ -308,6 +352,8 @@ class Hello(_message.Message):
     """What runs the code, up to its minor version, such as "python 3.11"."""
     prefetch: _builtins.int
     """How much of its task credit is for tasks that would wait until a slot is free."""
+    counts_slots: _builtins.bool
+    """Credit for tasks counts slots: a task that takes three uses up three. Without this it counts tasks."""
     @_builtins.property
     def queues(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The queues it serves."""
@@ -328,6 +374,18 @@ class Hello(_message.Message):
     def unstarted(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Lease]:
         """Of `leases`, the tasks that have not begun."""
 
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that work may ask for, each "KEY=VALUE"."""
+
+    @_builtins.property
+    def queue_slots(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """The most slots that tasks of one queue may take together, by queue; a queue that is not here may take all."""
+
+    @_builtins.property
+    def queue_weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """The share of its credit that each queue with work gets, against the others; a queue that is not here: 1."""
+
     def __init__(
         self,
         *,
@@ -346,10 +404,14 @@ class Hello(_message.Message):
         runtime: _builtins.str = ...,
         prefetch: _builtins.int = ...,
         unstarted: _abc.Iterable[_common_pb2.Lease] | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        queue_slots: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        queue_weights: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        counts_slots: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_id", b"build_id", "identity", b"identity", "leases", b"leases", "namespace", b"namespace", "prefetch", b"prefetch", "queues", b"queues", "resume_incarnation", b"resume_incarnation", "revision_max", b"revision_max", "revision_min", b"revision_min", "runtime", b"runtime", "session_id", b"session_id", "slots", b"slots", "tasks", b"tasks", "unstarted", b"unstarted", "workflows", b"workflows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["build_id", b"build_id", "counts_slots", b"counts_slots", "identity", b"identity", "labels", b"labels", "leases", b"leases", "namespace", b"namespace", "prefetch", b"prefetch", "queue_slots", b"queue_slots", "queue_weights", b"queue_weights", "queues", b"queues", "resume_incarnation", b"resume_incarnation", "revision_max", b"revision_max", "revision_min", b"revision_min", "runtime", b"runtime", "session_id", b"session_id", "slots", b"slots", "tasks", b"tasks", "unstarted", b"unstarted", "workflows", b"workflows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -392,12 +454,15 @@ class Welcome(_message.Message):
     LEASE_TTL_FIELD_NUMBER: _builtins.int
     LOST_FIELD_NUMBER: _builtins.int
     STORE_TIME_MS_FIELD_NUMBER: _builtins.int
+    COUNTS_SLOTS_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """The revision both sides speak from here on."""
     incarnation: _builtins.str
     """Names this stream's leases; changes with every Welcome."""
     store_time_ms: _builtins.int
     """The store's clock, milliseconds since the Unix epoch."""
+    counts_slots: _builtins.bool
+    """The coordinator counts slots in the credit for tasks; otherwise a task is one, whatever it takes."""
     @_builtins.property
     def lease_ttl(self) -> _duration_pb2.Duration:
         """A session that is not renewed for this long is dead."""
@@ -414,10 +479,11 @@ class Welcome(_message.Message):
         lease_ttl: _duration_pb2.Duration | None = ...,
         lost: _abc.Iterable[_common_pb2.Lease] | None = ...,
         store_time_ms: _builtins.int = ...,
+        counts_slots: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease_ttl", b"lease_ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation", "lease_ttl", b"lease_ttl", "lost", b"lost", "revision", b"revision", "store_time_ms", b"store_time_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts_slots", b"counts_slots", "incarnation", b"incarnation", "lease_ttl", b"lease_ttl", "lost", b"lost", "revision", b"revision", "store_time_ms", b"store_time_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -429,21 +495,47 @@ class Credit(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class QueueTasksTotalEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     RUNS_TOTAL_FIELD_NUMBER: _builtins.int
     TASKS_TOTAL_FIELD_NUMBER: _builtins.int
+    QUEUE_TASKS_TOTAL_FIELD_NUMBER: _builtins.int
     runs_total: _builtins.int
     """Runs granted to it since Welcome, at most."""
     tasks_total: _builtins.int
-    """Tasks assigned to it since Welcome, at most."""
+    """Tasks assigned to it since Welcome, at most; slots that they take, if Hello said `counts_slots`."""
+    @_builtins.property
+    def queue_tasks_total(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """The same for tasks of the queues named in Hello.queue_slots, in slots."""
+
     def __init__(
         self,
         *,
         runs_total: _builtins.int = ...,
         tasks_total: _builtins.int = ...,
+        queue_tasks_total: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["runs_total", b"runs_total", "tasks_total", b"tasks_total"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queue_tasks_total", b"queue_tasks_total", "runs_total", b"runs_total", "tasks_total", b"tasks_total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -509,6 +601,7 @@ class RunGrant(_message.Message):
     FIRST_INDEX_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     LEASE_LOSSES_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     workflow_id: _builtins.str
     """The workflow id."""
     workflow: _builtins.str
@@ -525,6 +618,8 @@ class RunGrant(_message.Message):
     """Leases of the run that were lost with dead workers since it last waited. When there is one, the worker runs none of
     the run's tasks beside it, but dispatches them: the coordinators find out which of them kills workers.
     """
+    priority: _builtins.int
+    """The priority of the run, which its tasks have unless they say otherwise; 0 means 3."""
     @_builtins.property
     def lease(self) -> _common_pb2.Lease:
         """The lease; its address is empty."""
@@ -545,10 +640,11 @@ class RunGrant(_message.Message):
         first_index: _builtins.int = ...,
         events: _abc.Iterable[_history_pb2.Event] | None = ...,
         lease_losses: _builtins.int = ...,
+        priority: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first_index", b"first_index", "lease", b"lease", "lease_losses", b"lease_losses", "length", b"length", "queue", b"queue", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "first_index", b"first_index", "lease", b"lease", "lease_losses", b"lease_losses", "length", b"length", "priority", b"priority", "queue", b"queue", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

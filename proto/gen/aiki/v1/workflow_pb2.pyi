@@ -99,6 +99,7 @@ class StartRunRequest(_message.Message):
     DELAY_FIELD_NUMBER: _builtins.int
     SIGNAL_FIELD_NUMBER: _builtins.int
     TRACEPARENT_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace; empty means "default"."""
     request_id: _builtins.str
@@ -137,6 +138,10 @@ class StartRunRequest(_message.Message):
     def signal(self) -> _history_pb2.SignalReceived:
         """A signal for the run, delivered with its start, or to the run that is there when the id policy returns one."""
 
+    @_builtins.property
+    def placement(self) -> _common_pb2.Placement:
+        """Where it may go; absent means anywhere. `slots` is of tasks only."""
+
     def __init__(
         self,
         *,
@@ -154,10 +159,11 @@ class StartRunRequest(_message.Message):
         delay: _duration_pb2.Duration | None = ...,
         signal: _history_pb2.SignalReceived | None = ...,
         traceparent: _builtins.str = ...,
+        placement: _common_pb2.Placement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chain_timeout", b"chain_timeout", "delay", b"delay", "input", b"input", "signal", b"signal", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chain_timeout", b"chain_timeout", "delay", b"delay", "input", b"input", "placement", b"placement", "signal", b"signal", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_timeout", b"chain_timeout", "delay", b"delay", "id_policy", b"id_policy", "input", b"input", "namespace", b"namespace", "queue", b"queue", "request_id", b"request_id", "require_worker", b"require_worker", "signal", b"signal", "timeout", b"timeout", "traceparent", b"traceparent", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain_timeout", b"chain_timeout", "delay", b"delay", "id_policy", b"id_policy", "input", b"input", "namespace", b"namespace", "placement", b"placement", "queue", b"queue", "request_id", b"request_id", "require_worker", b"require_worker", "signal", b"signal", "timeout", b"timeout", "traceparent", b"traceparent", "version", b"version", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -299,6 +305,7 @@ class Run(_message.Message):
     SINCE_FIELD_NUMBER: _builtins.int
     MAIL_FIELD_NUMBER: _builtins.int
     RUNTIME_FIELD_NUMBER: _builtins.int
+    PLACEMENT_FIELD_NUMBER: _builtins.int
     namespace: _builtins.str
     """The namespace."""
     run_id: _builtins.str
@@ -369,6 +376,10 @@ class Run(_message.Message):
     def since(self) -> _timestamp_pb2.Timestamp:
         """When it reached its state. Left out of listings."""
 
+    @_builtins.property
+    def placement(self) -> _common_pb2.Placement:
+        """Where it may go; absent means anywhere. Left out of listings."""
+
     def __init__(
         self,
         *,
@@ -397,10 +408,11 @@ class Run(_message.Message):
         since: _timestamp_pb2.Timestamp | None = ...,
         mail: _builtins.int = ...,
         runtime: _builtins.str = ...,
+        placement: _common_pb2.Placement | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "failure", b"failure", "output", b"output", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "failure", b"failure", "output", b"output", "placement", b"placement", "since", b"since", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "close_time", b"close_time", "continued_as", b"continued_as", "continued_from", b"continued_from", "failure", b"failure", "history_length", b"history_length", "mail", b"mail", "namespace", b"namespace", "output", b"output", "parent_run_id", b"parent_run_id", "published", b"published", "queue", b"queue", "run_id", b"run_id", "runtime", b"runtime", "signals", b"signals", "since", b"since", "start_time", b"start_time", "state", b"state", "tasks", b"tasks", "timers", b"timers", "version", b"version", "waiting_for", b"waiting_for", "worker", b"worker", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["children", b"children", "close_time", b"close_time", "continued_as", b"continued_as", "continued_from", b"continued_from", "failure", b"failure", "history_length", b"history_length", "mail", b"mail", "namespace", b"namespace", "output", b"output", "parent_run_id", b"parent_run_id", "placement", b"placement", "published", b"published", "queue", b"queue", "run_id", b"run_id", "runtime", b"runtime", "signals", b"signals", "since", b"since", "start_time", b"start_time", "state", b"state", "tasks", b"tasks", "timers", b"timers", "version", b"version", "waiting_for", b"waiting_for", "worker", b"worker", "workflow", b"workflow", "workflow_id", b"workflow_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

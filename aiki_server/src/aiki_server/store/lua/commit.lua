@@ -12,7 +12,7 @@
 -- ARGV[12]  events   [13]  timers   [14]  cancelled timers   [15]  dispatches   [16]  cancelled tasks
 -- ARGV[17]  fields   [18]  children   [19]  effects elsewhere   [20]  parts of the next run, and then
 --           these: event; due_ms, member; member; address, handler, queue, spec, attempts made, deadline_ms,
---           the longest it may wait in its queue, ms; address;
+--           the longest it may wait in its queue, ms, where it may go; address;
 --           field, value; address, record; event; and of the next run its id, version, when it begins (0: at once),
 --           when its time is up (0: never) and the first events of its mailbox
 -- Returns   {'ok', length, events drained, 1 if mail is left, 1 if released, 1 if closed, waiters,
@@ -87,7 +87,8 @@ for _ = 1, tonumber(ARGV[15]) do
   local address, deadline = ARGV[at], tonumber(ARGV[at + 5])
   if redis.call('HEXISTS', KEYS[7], 'task:' .. address) == 0 then
     local task = {handler = ARGV[at + 1], queue = ARGV[at + 2], attempts = tonumber(ARGV[at + 4]), deadline = deadline,
-      epoch = 0, nonce = '', holder = '', worker = '', started = 0, queue_ms = tonumber(ARGV[at + 6]), lost = run[10] and 1 or 0}
+      epoch = 0, nonce = '', holder = '', worker = '', started = 0, queue_ms = tonumber(ARGV[at + 6]), lost = run[10] and 1 or 0,
+      place = ARGV[at + 7] ~= '' and ARGV[at + 7] or nil}
     make_ready(KEYS[4], run_id, address, task, now_ms)
     save_task(KEYS[7], address, task)
     redis.call('HSET', KEYS[7], 'spec:' .. address, ARGV[at + 3])
@@ -95,7 +96,7 @@ for _ = 1, tonumber(ARGV[15]) do
       arm_task(KEYS[6], run_id, address, task)
     end
   end
-  at = at + 7
+  at = at + 8
 end
 
 local keys = {open = KEYS[8], closed_as = KEYS[9], closed = KEYS[10], tasks = KEYS[7], timers = KEYS[6], ready = KEYS[4],
@@ -150,13 +151,16 @@ else
   end
   if ending == 'continued' then
     local next_id, begins = ARGV[at], tonumber(ARGV[at + 2])
-    local old = redis.call('HMGET', KEYS[1], 'namespace', 'workflow_id', 'workflow', 'queue', 'parent', 'parent_address')
+    local old = redis.call('HMGET', KEYS[1], 'namespace', 'workflow_id', 'workflow', 'queue', 'parent', 'parent_address', 'place')
     redis.call('HSET', KEYS[1], 'next', next_id)
     redis.call('HSET', KEYS[13], 'namespace', old[1], 'workflow_id', old[2], 'workflow', old[3], 'version', ARGV[at + 1],
       'queue', old[4], 'input_hash', '', 'state', begins > 0 and 'scheduled' or 'running', 'start_ms', now_ms,
       'epoch', 0, 'nonce', '', 'holder', '', 'previous', run_id)
     if old[5] then
       redis.call('HSET', KEYS[13], 'parent', old[5], 'parent_address', old[6])
+    end
+    if old[7] then
+      redis.call('HSET', KEYS[13], 'place', old[7])
     end
     if redis.call('EXISTS', KEYS[3]) == 1 then
       redis.call('RENAME', KEYS[3], KEYS[14])

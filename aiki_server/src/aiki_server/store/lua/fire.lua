@@ -6,7 +6,7 @@
 -- ARGV[6]   the failure when it has waited too long in its queue
 -- Returns   nil: gone, or not due (any more)
 --           {'run', attention, cancelled lease: epoch, nonce, holder, or nothing}
---           {'task', namespace, queue, handler}: the remote task is ready again
+--           {'task', namespace, queue, handler, where it may go}: the remote task is ready again
 --           {'expired', epoch, nonce, spec, attempt}: a deferred attempt is out of time, to be judged, or asked again
 -- The member is removed in the script of its effect, so firing twice is firing once. Allow-oom: what was accepted
 -- must be able to go on.
@@ -56,7 +56,7 @@ if ARGV[1] == 'task' then
         save_task(KEYS[5], address, task)
       end
       arm_task(KEYS[1], run_id, address, task)
-      return again and {'task', redis.call('HGET', KEYS[2], 'namespace'), task.queue, task.handler} or nil
+      return again and {'task', redis.call('HGET', KEYS[2], 'namespace'), task.queue, task.handler, task.place or ''} or nil
     end
     ARGV[5] = ARGV[6]
   end

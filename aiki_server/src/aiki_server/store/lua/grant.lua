@@ -6,13 +6,13 @@
 -- ARGV[5]   what the worker has cached, 'EPOCH:NONCE:LENGTH' of the release, or ''
 -- ARGV[6]   bytes of events to return at most   [7]  what runs the worker's code, or ''
 -- Returns   {'no'}, or {'granted', epoch, length, first index, 1 if mail is left, events, and of the run:
---           namespace, workflow id, workflow, version, queue, start_ms, leases lost with dead workers}
+--           namespace, workflow id, workflow, version, queue, start_ms, leases lost with dead workers, where it may go}
 -- A nonce that is the current one is a repeat and gets the same answer while the lease is held; a later one
 -- gets 'no'. Allow-oom: it takes no more than it frees, and a full store must be able to go on.
 --@ drain
 --@ page
 local run = redis.call('HMGET', KEYS[1], 'state', 'epoch', 'nonce', 'holder', 'mark', 'granted',
-  'namespace', 'workflow_id', 'workflow', 'version', 'queue', 'start_ms', 'losses')
+  'namespace', 'workflow_id', 'workflow', 'version', 'queue', 'start_ms', 'losses', 'place')
 local member = 'r|' .. ARGV[1]
 local state = run[1]
 if state ~= 'running' and state ~= 'waiting' then
@@ -53,4 +53,4 @@ else
   redis.call('ZADD', KEYS[6], 'NX', ARGV[4], ARGV[2])
 end
 return {'granted', epoch, length, first, left > 0 and 1 or 0, page(KEYS[2], first, length, tonumber(ARGV[6])),
-  run[7], run[8], run[9], run[10], run[11], run[12], tonumber(run[13] or 0)}
+  run[7], run[8], run[9], run[10], run[11], run[12], tonumber(run[13] or 0), run[14] or ''}

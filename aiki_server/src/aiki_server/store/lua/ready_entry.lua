@@ -2,7 +2,7 @@
 -- ready_entry: what an entry of `ready` is about; one that is about nothing is removed.
 -- KEYS[1]   ready  zset   KEYS[2]  run  hash   KEYS[3]  tasks  hash
 -- ARGV[1]   run id   [2]  address, '' for the run itself
--- Returns   nil   {'run', attention}   {'task', namespace, queue, handler}
+-- Returns   nil   {'run', attention}   {'task', namespace, queue, handler, where it may go}
 --@ states
 --@ tasks
 --@ attention
@@ -20,4 +20,4 @@ if not task or task.state ~= 'ready' then
   redis.call('ZREM', KEYS[1], 't|' .. ARGV[1] .. '|' .. ARGV[2])
   return nil
 end
-return {'task', redis.call('HGET', KEYS[2], 'namespace'), task.queue, task.handler}
+return {'task', redis.call('HGET', KEYS[2], 'namespace'), task.queue, task.handler, task.place or ''}

@@ -5,7 +5,7 @@
 -- ARGV[1]   run id   [2]  address   [3]  epoch   [4]  nonce   [5]  incarnation   [6]  now_ms
 -- ARGV[7]   '1': its worker died. Two losses, its run's counted as one, and the task runs alone; what it loses alone
 --           is kept in `deaths`.
--- Returns   {'released', namespace, queue, handler}   {'fenced', epoch, nonce, holder}: not held (any more)
+-- Returns   {'released', namespace, queue, handler, where it may go}   {'fenced', epoch, nonce, holder}: not held (any more)
 --           {'begun', worker}: it runs at most once and has begun, so that it stays leased: fail it
 --@ tasks
 --@ mine
@@ -30,4 +30,4 @@ redis.call('SREM', KEYS[4], 't|' .. ARGV[1] .. '|' .. ARGV[2])
 if task.queue_by > 0 then
   arm_task(KEYS[5], ARGV[1], ARGV[2], task)
 end
-return {'released', redis.call('HGET', KEYS[2], 'namespace') or '', task.queue, task.handler}
+return {'released', redis.call('HGET', KEYS[2], 'namespace') or '', task.queue, task.handler, task.place or ''}

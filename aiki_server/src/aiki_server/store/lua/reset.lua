@@ -49,7 +49,7 @@ for i = first, first + 2 * (tonumber(ARGV[at + 4]) - 1), 2 do
       't', run_id, 'a', ARGV[i], 'd', child.run)
   end
 end
-local about = redis.call('HMGET', KEYS[1], 'namespace', 'workflow_id', 'workflow', 'version', 'queue', 'parent', 'parent_address')
+local about = redis.call('HMGET', KEYS[1], 'namespace', 'workflow_id', 'workflow', 'version', 'queue', 'parent', 'parent_address', 'place')
 local cancelled, moved = {}, 1
 if not is_closed(run[1]) then
   local keys = {open = KEYS[7], closed_as = KEYS[8], closed = KEYS[9], tasks = KEYS[6], timers = KEYS[5], ready = KEYS[3],
@@ -59,7 +59,7 @@ if not is_closed(run[1]) then
 end
 local keys = {run = KEYS[14], history = KEYS[15], mailbox = KEYS[16], tasks = KEYS[17], state = KEYS[18],
   workflow = KEYS[13], ready = KEYS[3], timers = KEYS[5], open = KEYS[7], deadlines = KEYS[19]}
-branch(keys, {next_id, about[1], about[2], about[3], about[4], about[5]}, tonumber(ARGV[8]), now_ms, at)
+branch(keys, {next_id, about[1], about[2], about[3], about[4], about[5], about[8] or ''}, tonumber(ARGV[8]), now_ms, at)
 redis.call('HSET', KEYS[14], 'previous', run_id)
 if about[6] then
   redis.call('HSET', KEYS[14], 'parent', about[6], 'parent_address', about[7])

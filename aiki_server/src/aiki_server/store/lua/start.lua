@@ -10,6 +10,7 @@
 -- ARGV[6]   namespace   [7]  workflow id   [8]  workflow   [9]  version   [10]  queue   [11]  hash of the input
 -- ARGV[12]  when it begins, ms; 0: at once   [13]  parent's run id, or ''   [14]  its address in the parent
 -- ARGV[15]  an event to be delivered with the start, or ''   [16]  when its time is up, ms; 0: never
+-- ARGV[17]  where it may go, '' for anywhere
 -- Returns   {'started'} | {'repeat', state}
 --           {'other', run id}: call again with that run as KEYS[6]
 --           {'existing', state, 1 if workflow, version and input are equal}
@@ -39,6 +40,9 @@ local delayed = tonumber(ARGV[12]) > tonumber(ARGV[4])
 redis.call('HSET', KEYS[1], 'namespace', ARGV[6], 'workflow_id', ARGV[7], 'workflow', ARGV[8], 'version', ARGV[9],
   'queue', ARGV[10], 'input_hash', ARGV[11], 'state', delayed and 'scheduled' or 'running', 'start_ms', ARGV[4],
   'epoch', 0, 'nonce', '', 'holder', '')
+if ARGV[17] ~= '' then
+  redis.call('HSET', KEYS[1], 'place', ARGV[17])
+end
 if ARGV[13] ~= '' then
   redis.call('HSET', KEYS[1], 'parent', ARGV[13], 'parent_address', ARGV[14])
 end

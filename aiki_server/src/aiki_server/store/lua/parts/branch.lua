@@ -1,5 +1,5 @@
 -- The rest of `reset` and `fork`: the run that goes on from a history that is there already. `about` has run id,
--- namespace, workflow id, workflow, version and queue; ARGV from `at` on: the first event, the note RunReset, and
+-- namespace, workflow id, workflow, version, queue and where it may go ('' for anywhere); ARGV from `at` on: the first event, the note RunReset, and
 -- counts of timers, fields, children and mail, when its time is up (0: never), and then these: member, due_ms; field, value; address, record; event.
 local function branch(keys, about, length, now_ms, at)
   redis.call('LTRIM', keys.history, 0, length - 1)
@@ -12,6 +12,9 @@ local function branch(keys, about, length, now_ms, at)
   at = at + 7
   redis.call('HSET', keys.run, 'namespace', about[2], 'workflow_id', about[3], 'workflow', about[4], 'version', about[5],
     'queue', about[6], 'input_hash', '', 'state', 'running', 'start_ms', now_ms, 'epoch', 0, 'nonce', '', 'holder', '')
+  if about[7] ~= '' then
+    redis.call('HSET', keys.run, 'place', about[7])
+  end
   for _ = 1, tonumber(timers) do
     redis.call('ZADD', keys.timers, ARGV[at + 1], ARGV[at])
     at = at + 2
