@@ -269,3 +269,34 @@ async def test_a_coordinator_reads_what_is_told_to_it(store: Stores) -> None:
         while len(messages) < 2:
             messages += await reader.read_messages(block_ms=20_000)
         assert messages == [b"one", b"two"]
+
+
+async def test_lanes_are_found_while_they_are_used(store: Stores) -> None:
+    """Each in a stream of its own; one in which nothing was hinted for long is dropped with its stream."""
+    plain = Lane(NAMESPACE, "q:1", "w:purchase:1")
+    asks = Lane(NAMESPACE, "q:1", "t:pay", 1, ("gpu=a100", "zone=eu"), 3)
+    assert store.queues.stream(plain).endswith(":w:purchase:1:3")
+    run_id = await a_run(store)
+
+    await store.queues.hint(plain, attention(run_id))
+    entry = await store.queues.hint(asks, TaskAttention(run_id, "pay/1", NAMESPACE, "q:1", "t:pay"))
+
+    assert set(await store.queues.lanes()) == {plain, asks}
+    assert {lane: length for lane, (length, _) in (await store.queues.lengths([plain, asks])).items()} == {
+        plain: 1,
+        asks: 1,
+    }
+    assert await store.queues.heads([asks], 10) == {asks: [f"t|{run_id}|pay/1"]}
+    await store.queues.withdraw(asks, entry)
+    assert (await store.queues.lengths([asks]))[asks] == (0, 0)
+    await store.queues.forget_lanes(before_ms=store.clock.now_ms() + 1)
+    assert await store.queues.lanes() == []
+    assert (await store.queues.lengths([plain]))[plain] == (0, 0)
+
+
+async def test_what_coordinators_report(store: Stores) -> None:
+    """The newest of each; those that have said nothing are absent."""
+    await store.queues.report(coordinator_id="c1", text="old", ttl_ms=10_000)
+    await store.queues.report(coordinator_id="c1", text="new", ttl_ms=10_000)
+
+    assert await store.queues.reports(["c1", "c2"]) == {"c1": "new"}

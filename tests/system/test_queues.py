@@ -1,5 +1,8 @@
 """Queues, priorities, labels and slots, with real coordinators and workers."""
 
+import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -122,3 +125,36 @@ async def test_a_task_that_takes_many_slots_goes_where_there_are_as_many(tmp_pat
             await run.result(timeout="20s")
 
             assert await worker_of(run) == "large"
+
+
+def aiki(cluster: LocalCluster, *arguments: str) -> list[dict[str, Any]]:
+    """What a subcommand prints with --json."""
+    program = "import sys; from aiki_client.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, *arguments, "--address", cluster.address, "--json"]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    return [json.loads(line) for line in finished.stdout.splitlines()]
+
+
+async def test_the_command_says_why_and_what_waits(tmp_path: Path) -> None:
+    """A label that no worker has is named, of the run, of its task, and of what waits in the queue."""
+    with LocalCluster(tmp_path / "cluster") as cluster:
+        cluster.start_coordinator()
+        cluster.start_worker("plain", MODULE, options=("--label", "gpu=a10"))
+        async with Client.connect(cluster.address) as client:
+            run = await client.start(flows.rendering.with_(id="scene"))
+
+            async def waits() -> bool:
+                return await queued(run) == 1
+
+            await eventually(waits, "the task waits")
+            by_task = {reason.address: reason for reason in (await run.why()).reasons}
+            (told,) = aiki(cluster, "run", "why", "scene")
+            (work,) = aiki(cluster, "queue", "waiting")
+            (queue,) = aiki(cluster, "queue", "list")
+
+    reason = next(reason for address, reason in by_task.items() if address.startswith("render/"))
+    assert reason.cause == "no_label"
+    assert "the nearest label is gpu=a10" in reason.message
+    assert reason.message in {other["message"] for other in told["reasons"]}
+    assert (work["cause"], work["labels"], work["backlog"]) == ("no_label", {"gpu": "a100"}, 1)
+    assert (queue["queue"], queue["backlog"], queue["workers"]) == ("default", 1, 1)

@@ -21,13 +21,13 @@ SURFACES = {
         should_continue signal sleep untrapped update updates_answered uuid4 workflow
     """,
     "aiki_client": """
-        Blocking ChildView Client CoordinatorUnavailableError EventNotFoundError InvalidArgumentError
+        Blocking ChildView Client CoordinatorUnavailableError EventNotFoundError Explanation InvalidArgumentError
         LogLine NoWorkerError NotRunningError NotStalledError QueryFailedError QueryRejectedError RefusedError
         RevisionError Run RunCancelledError RunClosedError RunFailedError RunNotFoundError
         RunOutcomeError RunStalled RunState RunTerminatedError RunTimedOutError RunView SettingsError
         SignalView StoreError StoreFullError StoreUnavailableError StoreUnsafeError TaskNotFoundError
         TaskView TimerNotFoundError TimerView Tls UnknownVersionError UnknownWorkflowError UpdateFailedError
-        WaitTimeoutError WorkflowIdTaken
+        WaitReason WaitTimeoutError WorkflowIdTaken
     """,
     "aiki_sdk": """
         AikiError Blocking ChildFailed ChildRun Client Failure Graph GraphFailed HookInfo IdPolicy Lifespan

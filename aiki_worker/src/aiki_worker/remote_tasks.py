@@ -109,7 +109,7 @@ class RemoteTasks:
         """Start what waits, in its order; what lacks something else than slots is passed by."""
         beginning = sum(assigned.need.slots for assigned in self._beginning.values())
         for thing, assigned in list(self._waiting.items()):
-            if self._executors.free - beginning < assigned.need.slots:
+            if self._executors.free - beginning < min(assigned.need.slots, self._executors.slots.total):
                 break
             if self._executors.has_room(self._tasks[assigned.assignment.task], assigned.need):
                 beginning += assigned.need.slots if assigned.assignment.at_most_once else 0

@@ -35,6 +35,7 @@ from aiki_client.errors import (
     WaitTimeoutError,
     WorkflowIdTaken,
 )
+from aiki_client.explanations import Explanation, WaitReason
 from aiki_client.runs import Run
 from aiki_client.views import ChildView, LogLine, RunState, RunView, SignalView, TaskView, TimerView
 
@@ -44,6 +45,7 @@ __all__ = [
     "Client",
     "CoordinatorUnavailableError",
     "EventNotFoundError",
+    "Explanation",
     "InvalidArgumentError",
     "LogLine",
     "NoWorkerError",
@@ -78,6 +80,7 @@ __all__ = [
     "UnknownVersionError",
     "UnknownWorkflowError",
     "UpdateFailedError",
+    "WaitReason",
     "WaitTimeoutError",
     "WorkflowIdTaken",
 ]

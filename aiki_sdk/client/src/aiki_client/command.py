@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.markup import escape
 
 from aiki_client.cli.logs import logs
-from aiki_client.cli.options import DURATION, JSON_VALUE, POLICY, STATE, connected, with_client
+from aiki_client.cli.options import DURATION, JSON_VALUE, POLICY, STATE, connected, pair_of, with_client
 from aiki_client.cli.output import (
     console,
     event_line,
@@ -28,6 +28,7 @@ from aiki_client.cli.output import (
 from aiki_client.cli.program import FAILED, OK, STALLED
 from aiki_client.cli.steering import COMMANDS
 from aiki_client.cli.waits import waits_for
+from aiki_client.cli.why import why
 from aiki_client.client import Client
 from aiki_client.history_file import save, saved_run
 from aiki_client.runs import Run
@@ -43,7 +44,7 @@ def run() -> None:
     """
 
 
-for command in (*COMMANDS, logs):
+for command in (*COMMANDS, logs, why):
     run.add_command(command)
 
 
@@ -54,6 +55,10 @@ for command in (*COMMANDS, logs):
 @click.option("--id", "workflow_id", help="Workflow id. [default: generated]")
 @click.option("--version", default="1", show_default=True, help="Version of the workflow.")
 @click.option("--queue", default="default", show_default=True)
+@click.option("--priority", type=click.IntRange(1, 5), help="1 (first) to 5. [default: 3]")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label that a worker must have."
+)
 @click.option("--id-policy", type=POLICY, default="equal", show_default=True, help="When the id is in use.")
 @click.option("--timeout", type=DURATION, help="The longest the run may take, such as 1h30m.")
 @click.option("--chain-timeout", type=DURATION, help="Likewise, with all that continue or retry it.")
@@ -69,6 +74,8 @@ def start(
     workflow_id: str | None,
     version: str,
     queue: str,
+    priority: int | None,
+    labels: tuple[str, ...],
     id_policy: str,
     timeout: timedelta | None,
     chain_timeout: timedelta | None,
@@ -96,6 +103,8 @@ def start(
             chain_timeout=chain_timeout,
             delay=delay,
             signal=signal,
+            priority=priority,
+            labels=dict(pair_of(label) for label in labels) or None,
         )
         if wait:
             return _print_outcome(await started.wait(), as_json=as_json)

@@ -29,6 +29,7 @@ from aiki_client.errors import (
     WaitTimeoutError,
 )
 from aiki_client.event_wire import failure_from_wire, payload_from_wire, payload_to_wire
+from aiki_client.explanations import Explanation, explanation
 from aiki_client.tracing import calling
 from aiki_client.views import LogLine, RunState, RunView
 from aiki_task import durations
@@ -134,6 +135,11 @@ class Run(RunControls, Generic[R]):
                 raise WaitTimeoutError(view.run_id, f"run {view.continued_as}, which continues it")
             case _:
                 assert_never(view.state)
+
+    async def why(self) -> Explanation:
+        """What the run, and each of its open tasks, waits for."""
+        request = workflow_pb2.ExplainRunRequest(namespace=self.namespace, run=self._reference)
+        return explanation(await self._connection.call(lambda stub: stub.ExplainRun, request))
 
     async def describe(self) -> RunView:
         """The run as it stands."""

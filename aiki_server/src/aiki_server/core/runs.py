@@ -103,7 +103,7 @@ class RunRecord:
 
     `epoch` and `nonce` are those of the newest lease, over or not; the run is held when `holder` (an
     incarnation) is not empty. `closing_event` is the last event of a closed run, empty otherwise and in
-    listings; `failure` is why a run is stalled. `parent`, `next` and `previous` are run ids; `paused` is how it is
+    listings; `failure` is why a run is stalled. `parent`, `next` and `previous` are run ids; `held_ms` is when its newest lease began, `paused` how it is
     held: "run" when its timers run on, "freeze" when they stand still; `runtime` is what ran its code last.
     """
 
@@ -130,6 +130,7 @@ class RunRecord:
     paused: str = ""
     runtime: str = ""
     placement: Placement = ANYWHERE
+    held_ms: int = 0
 
     @property
     def token(self) -> LeaseToken | None:

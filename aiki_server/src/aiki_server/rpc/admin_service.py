@@ -14,6 +14,7 @@ from aiki_server.core import ids
 from aiki_server.core.diagnosis import Facts, Seen, Severity, findings_of
 from aiki_server.rpc.cluster import Cluster
 from aiki_server.rpc.hub import Hub
+from aiki_server.rpc.queue_view import list_queues
 from aiki_server.rpc.status import refuse_store
 from aiki_server.store.errors import StoreError
 
@@ -65,6 +66,15 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         """All coordinators, whichever is asked."""
         try:
             return await self._cluster.show(request.namespace)
+        except StoreError as error:
+            await refuse_store(context, error)
+
+    async def ListQueues(  # noqa: N802  the rpc's name
+        self, request: admin_pb2.ListQueuesRequest, context: Context
+    ) -> admin_pb2.ListQueuesResponse:
+        """Every queue, and what waits for want of a worker."""
+        try:
+            return await list_queues(self._hub, request.namespace)
         except StoreError as error:
             await refuse_store(context, error)
 

@@ -42,6 +42,16 @@ class Queues:
             self._known_at = time.monotonic()
         return [state for state in self._known if namespace in {"", state.namespace}]
 
+    async def load(self, namespace: str, queue: str) -> int:
+        """What waits in a queue and what is in flight: what a scaler goes by.
+
+        Raises:
+            StoreError: not now.
+        """
+        return sum(
+            state.backlog + state.in_flight for state in await self.states(namespace) if state.queue == queue
+        )
+
     async def waiting(self) -> dict[Lane, tuple[int, int]]:
         """By lane in use, how much waits there, and since when, in ms (0: nothing)."""
         return await self._stores.queues.lengths(await self._stores.queues.lanes())

@@ -60,6 +60,10 @@ class RunView:
         """Those whose outcome is not there."""
         return [task for task in self.tasks.values() if task.state not in ENDED]
 
+    def open_children(self) -> list[workflow_pb2.ChildView]:
+        """Those that have not ended."""
+        return [child for child in self._children.values() if child.state not in ENDED]
+
     def waiting_for(self) -> str:
         """What the run waits for, in one line."""
         tasks = self.open_tasks()

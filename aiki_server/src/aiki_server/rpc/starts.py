@@ -71,7 +71,7 @@ class Starts:
         elif session is None:
             self._hub.attend(about)
             waiting_for = await self._views.waiting_for(
-                start.namespace, start.queue, start.workflow, start.version
+                start.namespace, start.queue, start.workflow, start.version, start.placement
             )
         return workflow_pb2.StartRunResponse(
             run_id=outcome.run_id, started=not outcome.repeat, waiting_for=waiting_for

@@ -6,9 +6,13 @@ from typing import Final
 
 from aiki.v1 import common_pb2, history_pb2, workflow_pb2
 from aiki_server.core import ids
+from aiki_server.core.homes import HOMELESS, home_of
+from aiki_server.core.matching import lane_of
+from aiki_server.core.placement import ANYWHERE, Placement
 from aiki_server.core.runs import RunRecord, RunState, TaskState
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import STATES
+from aiki_server.rpc.placements import placement_to_wire
 from aiki_server.rpc.run_view import RunView
 from aiki_server.store import Stores
 
@@ -54,16 +58,22 @@ class Views:
             run.waiting_for = "an operator: it is paused"
         elif record.state is RunState.RUNNING and not record.holder:
             run.waiting_for = await self.waiting_for(
-                record.namespace, record.queue, record.workflow, record.version
+                record.namespace, record.queue, record.workflow, record.version, record.placement
             )
         run.worker = self._worker_name(record.holder)
         return run
 
-    async def waiting_for(self, namespace: str, queue: str, workflow: str, version: str) -> str:
-        """Why a run is not begun, if nobody serves it."""
+    async def waiting_for(
+        self, namespace: str, queue: str, workflow: str, version: str, placement: Placement
+    ) -> str:
+        """Why a run is not begun, if nobody serves it, or nobody who has its labels."""
         handler = ids.workflow_handler(workflow, version)
         if await self._stores.sessions.serves(namespace=namespace, queue=queue, handler=handler):
-            return ""
+            if not placement.labels:
+                return ""
+            lane = lane_of(namespace, queue, handler, placement)
+            home = home_of(lane, await self._hub.queues.pools())
+            return home.message if home.cause in HOMELESS else ""
         return f"no worker serves {workflow} v{version} in queue {queue!r}"
 
     async def _add_remote(self, record: RunRecord, view: RunView) -> None:
@@ -130,6 +140,8 @@ def brief(record: RunRecord) -> workflow_pb2.Run:
         parent_run_id=record.parent,
         mail=record.mail,
     )
+    if record.placement != ANYWHERE:
+        run.placement.CopyFrom(placement_to_wire(record.placement))
     run.start_time.FromMilliseconds(record.start_ms)
     if record.close_ms:
         run.close_time.FromMilliseconds(record.close_ms)

@@ -15,6 +15,7 @@ from aiki_server.core.runs import NotFound, RunRecord, RunState
 from aiki_server.rpc.completions import Completions
 from aiki_server.rpc.controls import Controls
 from aiki_server.rpc.effects import CLOSING
+from aiki_server.rpc.explanations import Explanations
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.lookups import STATES, Context, find, invalid, newest, set_within
 from aiki_server.rpc.resets import Resets
@@ -45,6 +46,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         self._resets = Resets(hub)
         self._completions = Completions(hub)
         self._logs = RunLogs(hub)
+        self._explanations = Explanations(hub)
 
     @answering
     async def StartRun(
@@ -163,6 +165,14 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
     ) -> workflow_pb2.CompleteTaskResponse:
         """End a task by the token of its attempt."""
         return workflow_pb2.CompleteTaskResponse(run_id=await self._completions.complete(request, context))
+
+    @answering
+    async def ExplainRun(
+        self, request: workflow_pb2.ExplainRunRequest, context: Context
+    ) -> workflow_pb2.ExplainRunResponse:
+        """Why a run, or each of its open tasks, does not go on."""
+        record = await newest(self._stores, await find(self._stores, request.namespace, request.run, context))
+        return await self._explanations.explain(record)
 
     async def WatchRun(
         self, request: workflow_pb2.WatchRunRequest, context: Context

@@ -150,12 +150,15 @@ class QueueStore:
             found[lane] = await length, _entry_ms(entries[0][0]) if entries else 0
         return found
 
-    async def position(self, lane: Lane, attention: Attention | TaskAttention, count: int) -> int | None:
-        """How many hints are before that of a thing, among the first *count*; None: it is not among them."""
-        command = ("XRANGE", keys.queue_stream(lane), "-", "+", "COUNT", count)
-        entries: list[Reply] = await self._flusher.submit(command, replies.as_it_is)
-        member = replies.member_of(attention).encode()
-        return next((place for place, (_, fields) in enumerate(entries) if member in fields), None)
+    async def heads(self, lanes: Iterable[Lane], count: int) -> dict[Lane, list[str]]:
+        """The first things that wait in each lane, as `ready_run` and `ready_task` of the keys name them."""
+        asked = {
+            lane: self._flusher.submit(
+                ("XRANGE", keys.queue_stream(lane), "-", "+", "COUNT", count), replies.as_it_is
+            )
+            for lane in lanes
+        }
+        return {lane: [fields[1].decode() for _, fields in await future] for lane, future in asked.items()}
 
     async def forget_lanes(self, *, before_ms: int) -> None:
         """Drop lanes, and their streams, in which nothing was hinted since: `ready` makes them again."""

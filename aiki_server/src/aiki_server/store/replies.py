@@ -104,6 +104,7 @@ def record(run_id: str, reply: list[Reply]) -> RunRecord:
         paused=reply[19].decode(),
         runtime=reply[20].decode(),
         placement=placement.decode(reply[21].decode()),
+        held_ms=int(reply[22] or 0),
     )
 
 

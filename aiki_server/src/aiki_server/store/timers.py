@@ -37,6 +37,15 @@ class TimerStore:
         )
         return self._flusher.submit(command, _due)
 
+    def begins_ms(self, *, run_id: str) -> Future[int]:
+        """When a run begins whose start is delayed; 0 when it has begun."""
+        member = keys.timer(TimerKind.WAKE, run_id, "")
+
+        def decode(reply: bytes | None) -> int:
+            return 0 if reply is None else int(float(reply))
+
+        return self._flusher.submit(("ZSCORE", f"{keys.tag_of(run_id)}timers", member), decode)
+
     def fire(self, timer: DueTimer, event: bytes, queue_event: bytes = b"") -> Future[Fired | Expired | None]:
         """None when it is gone, or not due (any more).
 

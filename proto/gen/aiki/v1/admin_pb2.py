@@ -22,9 +22,10 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from aiki.v1 import workflow_pb2 as aiki_dot_v1_dot_workflow__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61iki/v1/admin.proto\x12\x07\x61iki.v1\"$\n\x0f\x44iagnoseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"\x8a\x01\n\x10\x44iagnoseResponse\x12\x16\n\x0e\x63oordinator_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x15\n\rstore_time_ms\x18\x04 \x01(\x03\x12\"\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x10.aiki.v1.Finding\"`\n\x07\x46inding\x12#\n\x08severity\x18\x01 \x01(\x0e\x32\x11.aiki.v1.Severity\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x04 \x01(\t\"\'\n\x12ShowClusterRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"\xfc\x01\n\x13ShowClusterResponse\x12\x16\n\x0e\x63oordinator_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x15\n\rstore_time_ms\x18\x03 \x01(\x03\x12\x12\n\npartitions\x18\x04 \x01(\r\x12.\n\x0c\x63oordinators\x18\x05 \x03(\x0b\x32\x18.aiki.v1.CoordinatorView\x12\"\n\x06queues\x18\x06 \x03(\x0b\x32\x12.aiki.v1.QueueView\x12\x0f\n\x07\x62\x61\x63klog\x18\x07 \x01(\x04\x12\x19\n\x11\x62\x61\x63klog_oldest_ms\x18\x08 \x01(\x03\x12\x0e\n\x06timers\x18\t \x01(\x04\"\x95\x02\n\x0f\x43oordinatorView\x12\x16\n\x0e\x63oordinator_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x15\n\rstart_time_ms\x18\x05 \x01(\x03\x12\x14\n\x0ctold_time_ms\x18\x06 \x01(\x03\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\x12\x12\n\npartitions\x18\x08 \x01(\r\x12&\n\x08sessions\x18\t \x03(\x0b\x32\x14.aiki.v1.SessionView\x12\x1f\n\x04held\x18\n \x03(\x0b\x32\x11.aiki.v1.HeldWork\x12\x1e\n\x06thefts\x18\x0b \x03(\x0b\x32\x0e.aiki.v1.Theft\"\xb1\x03\n\x0bSessionView\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x10\n\x08\x62uild_id\x18\x04 \x01(\t\x12\x0e\n\x06queues\x18\x05 \x03(\t\x12\r\n\x05slots\x18\x06 \x01(\r\x12\x11\n\truns_free\x18\x07 \x01(\r\x12\x12\n\ntasks_free\x18\x08 \x01(\r\x12\x11\n\truns_held\x18\t \x01(\r\x12\x12\n\ntasks_held\x18\n \x01(\r\x12\x11\n\tworkflows\x18\x0b \x01(\r\x12\r\n\x05tasks\x18\x0c \x01(\r\x12\x17\n\x0f\x63onnect_time_ms\x18\r \x01(\x03\x12\x10\n\x08\x64raining\x18\x0e \x01(\x08\x12\x13\n\x0bstolen_from\x18\x0f \x01(\x04\x12\x11\n\tstolen_to\x18\x10 \x01(\x04\x12\x10\n\x08recalled\x18\x1e \x01(\x04\x12\x32\n\x07refused\x18\x1f \x03(\x0b\x32!.aiki.v1.SessionView.RefusedEntry\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"5\n\x05Theft\x12\x0e\n\x06victim\x18\x01 \x01(\t\x12\r\n\x05thief\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"\x82\x01\n\tQueueView\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0f\n\x07handler\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61\x63klog\x18\x04 \x01(\x04\x12\x11\n\toldest_ms\x18\x05 \x01(\x03\x12\x0c\n\x04held\x18\x06 \x01(\x04\x12\x10\n\x08sessions\x18\x07 \x01(\r\"^\n\x08HeldWork\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0f\n\x07handler\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x12\x10\n\x08sessions\x18\x05 \x01(\r*a\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSEVERITY_OK\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x14\n\x10SEVERITY_PROBLEM\x10\x03\x32\x99\x01\n\x0c\x41\x64minService\x12?\n\x08\x44iagnose\x12\x18.aiki.v1.DiagnoseRequest\x1a\x19.aiki.v1.DiagnoseResponse\x12H\n\x0bShowCluster\x12\x1b.aiki.v1.ShowClusterRequest\x1a\x1c.aiki.v1.ShowClusterResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61iki/v1/admin.proto\x12\x07\x61iki.v1\x1a\x16\x61iki/v1/workflow.proto\"$\n\x0f\x44iagnoseRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"\x8a\x01\n\x10\x44iagnoseResponse\x12\x16\n\x0e\x63oordinator_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x15\n\rstore_time_ms\x18\x04 \x01(\x03\x12\"\n\x08\x66indings\x18\x05 \x03(\x0b\x32\x10.aiki.v1.Finding\"`\n\x07\x46inding\x12#\n\x08severity\x18\x01 \x01(\x0e\x32\x11.aiki.v1.Severity\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x04 \x01(\t\"\'\n\x12ShowClusterRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"\xfc\x01\n\x13ShowClusterResponse\x12\x16\n\x0e\x63oordinator_id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\t\x12\x15\n\rstore_time_ms\x18\x03 \x01(\x03\x12\x12\n\npartitions\x18\x04 \x01(\r\x12.\n\x0c\x63oordinators\x18\x05 \x03(\x0b\x32\x18.aiki.v1.CoordinatorView\x12\"\n\x06queues\x18\x06 \x03(\x0b\x32\x12.aiki.v1.QueueView\x12\x0f\n\x07\x62\x61\x63klog\x18\x07 \x01(\x04\x12\x19\n\x11\x62\x61\x63klog_oldest_ms\x18\x08 \x01(\x03\x12\x0e\n\x06timers\x18\t \x01(\x04\"\x95\x02\n\x0f\x43oordinatorView\x12\x16\n\x0e\x63oordinator_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04host\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x15\n\rstart_time_ms\x18\x05 \x01(\x03\x12\x14\n\x0ctold_time_ms\x18\x06 \x01(\x03\x12\x10\n\x08\x64raining\x18\x07 \x01(\x08\x12\x12\n\npartitions\x18\x08 \x01(\r\x12&\n\x08sessions\x18\t \x03(\x0b\x32\x14.aiki.v1.SessionView\x12\x1f\n\x04held\x18\n \x03(\x0b\x32\x11.aiki.v1.HeldWork\x12\x1e\n\x06thefts\x18\x0b \x03(\x0b\x32\x0e.aiki.v1.Theft\"\xb1\x03\n\x0bSessionView\x12\x13\n\x0bincarnation\x18\x01 \x01(\t\x12\x10\n\x08identity\x18\x02 \x01(\t\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x10\n\x08\x62uild_id\x18\x04 \x01(\t\x12\x0e\n\x06queues\x18\x05 \x03(\t\x12\r\n\x05slots\x18\x06 \x01(\r\x12\x11\n\truns_free\x18\x07 \x01(\r\x12\x12\n\ntasks_free\x18\x08 \x01(\r\x12\x11\n\truns_held\x18\t \x01(\r\x12\x12\n\ntasks_held\x18\n \x01(\r\x12\x11\n\tworkflows\x18\x0b \x01(\r\x12\r\n\x05tasks\x18\x0c \x01(\r\x12\x17\n\x0f\x63onnect_time_ms\x18\r \x01(\x03\x12\x10\n\x08\x64raining\x18\x0e \x01(\x08\x12\x13\n\x0bstolen_from\x18\x0f \x01(\x04\x12\x11\n\tstolen_to\x18\x10 \x01(\x04\x12\x10\n\x08recalled\x18\x1e \x01(\x04\x12\x32\n\x07refused\x18\x1f \x03(\x0b\x32!.aiki.v1.SessionView.RefusedEntry\x1a.\n\x0cRefusedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"5\n\x05Theft\x12\x0e\n\x06victim\x18\x01 \x01(\t\x12\r\n\x05thief\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x04\"\x82\x01\n\tQueueView\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0f\n\x07handler\x18\x03 \x01(\t\x12\x0f\n\x07\x62\x61\x63klog\x18\x04 \x01(\x04\x12\x11\n\toldest_ms\x18\x05 \x01(\x03\x12\x0c\n\x04held\x18\x06 \x01(\x04\x12\x10\n\x08sessions\x18\x07 \x01(\r\"^\n\x08HeldWork\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0f\n\x07handler\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x04\x12\x10\n\x08sessions\x18\x05 \x01(\r\"&\n\x11ListQueuesRequest\x12\x11\n\tnamespace\x18\x01 \x01(\t\"v\n\x12ListQueuesResponse\x12\"\n\x06queues\x18\x01 \x03(\x0b\x32\x12.aiki.v1.QueueLoad\x12%\n\x07waiting\x18\x02 \x03(\x0b\x32\x14.aiki.v1.WaitingWork\x12\x15\n\rstore_time_ms\x18\x03 \x01(\x03\"\xa3\x01\n\tQueueLoad\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x61\x63klog\x18\x03 \x01(\x04\x12\x11\n\toldest_ms\x18\x04 \x01(\x03\x12\x0c\n\x04runs\x18\x05 \x01(\x04\x12\r\n\x05tasks\x18\x06 \x01(\x04\x12\r\n\x05slots\x18\x07 \x01(\x04\x12\x10\n\x08sessions\x18\x08 \x01(\r\x12\x12\n\nfree_slots\x18\t \x01(\x04\"\xd9\x01\n\x0bWaitingWork\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\r\n\x05queue\x18\x02 \x01(\t\x12\x0f\n\x07handler\x18\x03 \x01(\t\x12\x10\n\x08priority\x18\x04 \x01(\r\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\r\n\x05slots\x18\x06 \x01(\r\x12\x0f\n\x07\x62\x61\x63klog\x18\x07 \x01(\x04\x12\x11\n\toldest_ms\x18\x08 \x01(\x03\x12!\n\x05\x63\x61use\x18\t \x01(\x0e\x32\x12.aiki.v1.WaitCause\x12\x0f\n\x07message\x18\n \x01(\t\x12\x0e\n\x06\x61\x64vice\x18\x0b \x01(\t*a\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSEVERITY_OK\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x14\n\x10SEVERITY_PROBLEM\x10\x03\x32\xe0\x01\n\x0c\x41\x64minService\x12?\n\x08\x44iagnose\x12\x18.aiki.v1.DiagnoseRequest\x1a\x19.aiki.v1.DiagnoseResponse\x12H\n\x0bShowCluster\x12\x1b.aiki.v1.ShowClusterRequest\x1a\x1c.aiki.v1.ShowClusterResponse\x12\x45\n\nListQueues\x12\x1a.aiki.v1.ListQueuesRequest\x1a\x1b.aiki.v1.ListQueuesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,30 +34,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SESSIONVIEW_REFUSEDENTRY']._loaded_options = None
   _globals['_SESSIONVIEW_REFUSEDENTRY']._serialized_options = b'8\001'
-  _globals['_SEVERITY']._serialized_start=1605
-  _globals['_SEVERITY']._serialized_end=1702
-  _globals['_DIAGNOSEREQUEST']._serialized_start=32
-  _globals['_DIAGNOSEREQUEST']._serialized_end=68
-  _globals['_DIAGNOSERESPONSE']._serialized_start=71
-  _globals['_DIAGNOSERESPONSE']._serialized_end=209
-  _globals['_FINDING']._serialized_start=211
-  _globals['_FINDING']._serialized_end=307
-  _globals['_SHOWCLUSTERREQUEST']._serialized_start=309
-  _globals['_SHOWCLUSTERREQUEST']._serialized_end=348
-  _globals['_SHOWCLUSTERRESPONSE']._serialized_start=351
-  _globals['_SHOWCLUSTERRESPONSE']._serialized_end=603
-  _globals['_COORDINATORVIEW']._serialized_start=606
-  _globals['_COORDINATORVIEW']._serialized_end=883
-  _globals['_SESSIONVIEW']._serialized_start=886
-  _globals['_SESSIONVIEW']._serialized_end=1319
-  _globals['_SESSIONVIEW_REFUSEDENTRY']._serialized_start=1273
-  _globals['_SESSIONVIEW_REFUSEDENTRY']._serialized_end=1319
-  _globals['_THEFT']._serialized_start=1321
-  _globals['_THEFT']._serialized_end=1374
-  _globals['_QUEUEVIEW']._serialized_start=1377
-  _globals['_QUEUEVIEW']._serialized_end=1507
-  _globals['_HELDWORK']._serialized_start=1509
-  _globals['_HELDWORK']._serialized_end=1603
-  _globals['_ADMINSERVICE']._serialized_start=1705
-  _globals['_ADMINSERVICE']._serialized_end=1858
+  _globals['_SEVERITY']._serialized_start=2175
+  _globals['_SEVERITY']._serialized_end=2272
+  _globals['_DIAGNOSEREQUEST']._serialized_start=56
+  _globals['_DIAGNOSEREQUEST']._serialized_end=92
+  _globals['_DIAGNOSERESPONSE']._serialized_start=95
+  _globals['_DIAGNOSERESPONSE']._serialized_end=233
+  _globals['_FINDING']._serialized_start=235
+  _globals['_FINDING']._serialized_end=331
+  _globals['_SHOWCLUSTERREQUEST']._serialized_start=333
+  _globals['_SHOWCLUSTERREQUEST']._serialized_end=372
+  _globals['_SHOWCLUSTERRESPONSE']._serialized_start=375
+  _globals['_SHOWCLUSTERRESPONSE']._serialized_end=627
+  _globals['_COORDINATORVIEW']._serialized_start=630
+  _globals['_COORDINATORVIEW']._serialized_end=907
+  _globals['_SESSIONVIEW']._serialized_start=910
+  _globals['_SESSIONVIEW']._serialized_end=1343
+  _globals['_SESSIONVIEW_REFUSEDENTRY']._serialized_start=1297
+  _globals['_SESSIONVIEW_REFUSEDENTRY']._serialized_end=1343
+  _globals['_THEFT']._serialized_start=1345
+  _globals['_THEFT']._serialized_end=1398
+  _globals['_QUEUEVIEW']._serialized_start=1401
+  _globals['_QUEUEVIEW']._serialized_end=1531
+  _globals['_HELDWORK']._serialized_start=1533
+  _globals['_HELDWORK']._serialized_end=1627
+  _globals['_LISTQUEUESREQUEST']._serialized_start=1629
+  _globals['_LISTQUEUESREQUEST']._serialized_end=1667
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=1669
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=1787
+  _globals['_QUEUELOAD']._serialized_start=1790
+  _globals['_QUEUELOAD']._serialized_end=1953
+  _globals['_WAITINGWORK']._serialized_start=1956
+  _globals['_WAITINGWORK']._serialized_end=2173
+  _globals['_ADMINSERVICE']._serialized_start=2275
+  _globals['_ADMINSERVICE']._serialized_end=2499
 # @@protoc_insertion_point(module_scope)

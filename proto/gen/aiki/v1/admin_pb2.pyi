@@ -3,6 +3,7 @@
 isort:skip_file
 What an operator asks a cluster."""
 
+from aiki.v1 import workflow_pb2 as _workflow_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -518,3 +519,177 @@ class HeldWork(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HeldWork: _TypeAlias = HeldWork  # noqa: Y015
+
+@_typing.final
+class ListQueuesRequest(_message.Message):
+    """Asks for the queues."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Only those of this namespace; empty: all."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQueuesRequest: _TypeAlias = ListQueuesRequest  # noqa: Y015
+
+@_typing.final
+class ListQueuesResponse(_message.Message):
+    """The queues of a cluster."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUES_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    STORE_TIME_MS_FIELD_NUMBER: _builtins.int
+    store_time_ms: _builtins.int
+    """The store's clock, milliseconds since the Unix epoch."""
+    @_builtins.property
+    def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueLoad]:
+        """Each once, by namespace and name."""
+
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedCompositeFieldContainer[Global___WaitingWork]:
+        """What waits, the oldest first."""
+
+    def __init__(
+        self,
+        *,
+        queues: _abc.Iterable[Global___QueueLoad] | None = ...,
+        waiting: _abc.Iterable[Global___WaitingWork] | None = ...,
+        store_time_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queues", b"queues", "store_time_ms", b"store_time_ms", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQueuesResponse: _TypeAlias = ListQueuesResponse  # noqa: Y015
+
+@_typing.final
+class QueueLoad(_message.Message):
+    """One queue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    BACKLOG_FIELD_NUMBER: _builtins.int
+    OLDEST_MS_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    TASKS_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    FREE_SLOTS_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Its namespace."""
+    queue: _builtins.str
+    """Its name."""
+    backlog: _builtins.int
+    """Runs and tasks that wait."""
+    oldest_ms: _builtins.int
+    """How long the oldest of them has waited, in milliseconds."""
+    runs: _builtins.int
+    """Runs that workers hold."""
+    tasks: _builtins.int
+    """Remote tasks that workers hold."""
+    slots: _builtins.int
+    """Slots that these tasks take."""
+    sessions: _builtins.int
+    """Workers that serve it."""
+    free_slots: _builtins.int
+    """Slots of these that are free for tasks."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        backlog: _builtins.int = ...,
+        oldest_ms: _builtins.int = ...,
+        runs: _builtins.int = ...,
+        tasks: _builtins.int = ...,
+        slots: _builtins.int = ...,
+        sessions: _builtins.int = ...,
+        free_slots: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backlog", b"backlog", "free_slots", b"free_slots", "namespace", b"namespace", "oldest_ms", b"oldest_ms", "queue", b"queue", "runs", b"runs", "sessions", b"sessions", "slots", b"slots", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueLoad: _TypeAlias = QueueLoad  # noqa: Y015
+
+@_typing.final
+class WaitingWork(_message.Message):
+    """Work that is alike and waits together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    HANDLER_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    BACKLOG_FIELD_NUMBER: _builtins.int
+    OLDEST_MS_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Its namespace."""
+    queue: _builtins.str
+    """Its queue."""
+    handler: _builtins.str
+    """"w:NAME:VERSION" for runs, "t:NAME" for tasks."""
+    priority: _builtins.int
+    """Its priority."""
+    slots: _builtins.int
+    """Slots that one takes."""
+    backlog: _builtins.int
+    """How much of it waits."""
+    oldest_ms: _builtins.int
+    """How long the oldest of it has waited, in milliseconds."""
+    cause: _workflow_pb2.WaitCause.ValueType
+    """Why, as in `aiki.v1.WaitCause`: NO_HANDLER, NO_QUEUE, NO_LABEL, NO_SLOTS, NO_CREDIT or READY."""
+    message: _builtins.str
+    """A sentence about it."""
+    advice: _builtins.str
+    """What to do about it; empty when nothing needs to be done."""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Labels that it requires."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        handler: _builtins.str = ...,
+        priority: _builtins.int = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        slots: _builtins.int = ...,
+        backlog: _builtins.int = ...,
+        oldest_ms: _builtins.int = ...,
+        cause: _workflow_pb2.WaitCause.ValueType = ...,
+        message: _builtins.str = ...,
+        advice: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "backlog", b"backlog", "cause", b"cause", "handler", b"handler", "labels", b"labels", "message", b"message", "namespace", b"namespace", "oldest_ms", b"oldest_ms", "priority", b"priority", "queue", b"queue", "slots", b"slots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitingWork: _TypeAlias = WaitingWork  # noqa: Y015

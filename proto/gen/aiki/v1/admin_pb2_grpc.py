@@ -45,6 +45,11 @@ class AdminServiceStub(object):
                 request_serializer=aiki_dot_v1_dot_admin__pb2.ShowClusterRequest.SerializeToString,
                 response_deserializer=aiki_dot_v1_dot_admin__pb2.ShowClusterResponse.FromString,
                 _registered_method=True)
+        self.ListQueues = channel.unary_unary(
+                '/aiki.v1.AdminService/ListQueues',
+                request_serializer=aiki_dot_v1_dot_admin__pb2.ListQueuesRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_admin__pb2.ListQueuesResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -65,6 +70,13 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListQueues(self, request, context):
+        """Every queue: what waits, what is in flight, who takes from it, and what waits for want of a worker that fits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ShowCluster,
                     request_deserializer=aiki_dot_v1_dot_admin__pb2.ShowClusterRequest.FromString,
                     response_serializer=aiki_dot_v1_dot_admin__pb2.ShowClusterResponse.SerializeToString,
+            ),
+            'ListQueues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQueues,
+                    request_deserializer=aiki_dot_v1_dot_admin__pb2.ListQueuesRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_admin__pb2.ListQueuesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class AdminService(object):
             '/aiki.v1.AdminService/ShowCluster',
             aiki_dot_v1_dot_admin__pb2.ShowClusterRequest.SerializeToString,
             aiki_dot_v1_dot_admin__pb2.ShowClusterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQueues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aiki.v1.AdminService/ListQueues',
+            aiki_dot_v1_dot_admin__pb2.ListQueuesRequest.SerializeToString,
+            aiki_dot_v1_dot_admin__pb2.ListQueuesResponse.FromString,
             options,
             channel_credentials,
             insecure,

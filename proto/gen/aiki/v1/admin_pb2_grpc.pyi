@@ -37,6 +37,8 @@ class AdminServiceStub:
     """What the coordinator that is asked finds of itself, its store and its cluster."""
     ShowCluster: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ShowClusterRequest, _admin_pb2.ShowClusterResponse]
     """Every coordinator, session and queue of the cluster, as far as the coordinators have told within the last seconds."""
+    ListQueues: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListQueuesRequest, _admin_pb2.ListQueuesResponse]
+    """Every queue: what waits, what is in flight, who takes from it, and what waits for want of a worker that fits."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -47,6 +49,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """What the coordinator that is asked finds of itself, its store and its cluster."""
     ShowCluster: _aio.UnaryUnaryMultiCallable[_admin_pb2.ShowClusterRequest, _admin_pb2.ShowClusterResponse]  # type: ignore[assignment]
     """Every coordinator, session and queue of the cluster, as far as the coordinators have told within the last seconds."""
+    ListQueues: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListQueuesRequest, _admin_pb2.ListQueuesResponse]  # type: ignore[assignment]
+    """Every queue: what waits, what is in flight, who takes from it, and what waits for want of a worker that fits."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """The service of operators: `aiki doctor`, `aiki cluster`."""
@@ -66,5 +70,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ShowClusterResponse, _abc.Awaitable[_admin_pb2.ShowClusterResponse]]:
         """Every coordinator, session and queue of the cluster, as far as the coordinators have told within the last seconds."""
+
+    @_abc_1.abstractmethod
+    def ListQueues(
+        self,
+        request: _admin_pb2.ListQueuesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListQueuesResponse, _abc.Awaitable[_admin_pb2.ListQueuesResponse]]:
+        """Every queue: what waits, what is in flight, who takes from it, and what waits for want of a worker that fits."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -51,6 +51,86 @@ WORKFLOW_ID_POLICY_REPLACE_CLOSED: WorkflowIdPolicy.ValueType  # 3
 """Start a new run if that one is closed; otherwise refuse."""
 Global___WorkflowIdPolicy: _TypeAlias = WorkflowIdPolicy  # noqa: Y015
 
+class _WaitCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WaitCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WAIT_CAUSE_UNSPECIFIED: _WaitCause.ValueType  # 0
+    """Never sent."""
+    WAIT_CAUSE_CLOSED: _WaitCause.ValueType  # 1
+    """The run is closed: it waits for nothing."""
+    WAIT_CAUSE_NO_HANDLER: _WaitCause.ValueType  # 2
+    """No worker serves it, in this version."""
+    WAIT_CAUSE_NO_QUEUE: _WaitCause.ValueType  # 3
+    """Workers serve it, in other queues."""
+    WAIT_CAUSE_NO_LABEL: _WaitCause.ValueType  # 4
+    """No worker that serves it has the labels."""
+    WAIT_CAUSE_NO_SLOTS: _WaitCause.ValueType  # 5
+    """No worker that serves it has so many slots."""
+    WAIT_CAUSE_NO_CREDIT: _WaitCause.ValueType  # 6
+    """Workers that fit are busy."""
+    WAIT_CAUSE_READY: _WaitCause.ValueType  # 7
+    """A worker that fits is free: it is about to go on."""
+    WAIT_CAUSE_LEASED: _WaitCause.ValueType  # 8
+    """A worker has it."""
+    WAIT_CAUSE_PAUSED: _WaitCause.ValueType  # 9
+    """An operator holds it."""
+    WAIT_CAUSE_STALLED: _WaitCause.ValueType  # 10
+    """A bug has parked it."""
+    WAIT_CAUSE_SCHEDULED: _WaitCause.ValueType  # 11
+    """Its start is delayed."""
+    WAIT_CAUSE_TIMER: _WaitCause.ValueType  # 12
+    """A timer."""
+    WAIT_CAUSE_BACKOFF: _WaitCause.ValueType  # 13
+    """The delay before the next attempt."""
+    WAIT_CAUSE_DEFERRED: _WaitCause.ValueType  # 14
+    """Somebody who has the token of the attempt."""
+    WAIT_CAUSE_CHILD: _WaitCause.ValueType  # 15
+    """A child run."""
+    WAIT_CAUSE_SIGNAL: _WaitCause.ValueType  # 16
+    """A signal or an update."""
+
+class WaitCause(_WaitCause, metaclass=_WaitCauseEnumTypeWrapper):
+    """What something waits for."""
+
+WAIT_CAUSE_UNSPECIFIED: WaitCause.ValueType  # 0
+"""Never sent."""
+WAIT_CAUSE_CLOSED: WaitCause.ValueType  # 1
+"""The run is closed: it waits for nothing."""
+WAIT_CAUSE_NO_HANDLER: WaitCause.ValueType  # 2
+"""No worker serves it, in this version."""
+WAIT_CAUSE_NO_QUEUE: WaitCause.ValueType  # 3
+"""Workers serve it, in other queues."""
+WAIT_CAUSE_NO_LABEL: WaitCause.ValueType  # 4
+"""No worker that serves it has the labels."""
+WAIT_CAUSE_NO_SLOTS: WaitCause.ValueType  # 5
+"""No worker that serves it has so many slots."""
+WAIT_CAUSE_NO_CREDIT: WaitCause.ValueType  # 6
+"""Workers that fit are busy."""
+WAIT_CAUSE_READY: WaitCause.ValueType  # 7
+"""A worker that fits is free: it is about to go on."""
+WAIT_CAUSE_LEASED: WaitCause.ValueType  # 8
+"""A worker has it."""
+WAIT_CAUSE_PAUSED: WaitCause.ValueType  # 9
+"""An operator holds it."""
+WAIT_CAUSE_STALLED: WaitCause.ValueType  # 10
+"""A bug has parked it."""
+WAIT_CAUSE_SCHEDULED: WaitCause.ValueType  # 11
+"""Its start is delayed."""
+WAIT_CAUSE_TIMER: WaitCause.ValueType  # 12
+"""A timer."""
+WAIT_CAUSE_BACKOFF: WaitCause.ValueType  # 13
+"""The delay before the next attempt."""
+WAIT_CAUSE_DEFERRED: WaitCause.ValueType  # 14
+"""Somebody who has the token of the attempt."""
+WAIT_CAUSE_CHILD: WaitCause.ValueType  # 15
+"""A child run."""
+WAIT_CAUSE_SIGNAL: WaitCause.ValueType  # 16
+"""A signal or an update."""
+Global___WaitCause: _TypeAlias = WaitCause  # noqa: Y015
+
 @_typing.final
 class RunReference(_message.Message):
     """Names a run."""
@@ -378,7 +458,7 @@ class Run(_message.Message):
 
     @_builtins.property
     def placement(self) -> _common_pb2.Placement:
-        """Where it may go; absent means anywhere. Left out of listings."""
+        """Where it may go; absent means anywhere."""
 
     def __init__(
         self,
@@ -1603,3 +1683,125 @@ class CompleteTaskResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompleteTaskResponse: _TypeAlias = CompleteTaskResponse  # noqa: Y015
+
+@_typing.final
+class ExplainRunRequest(_message.Message):
+    """A request for why a run waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace; empty means "default"."""
+    @_builtins.property
+    def run(self) -> Global___RunReference:
+        """Which run."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        run: Global___RunReference | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["namespace", b"namespace", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRunRequest: _TypeAlias = ExplainRunRequest  # noqa: Y015
+
+@_typing.final
+class ExplainRunResponse(_message.Message):
+    """Why it waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASONS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """The run that the chain has come to."""
+    state: _common_pb2.RunState.ValueType
+    """Where it is."""
+    more: _builtins.int
+    """How many more there are."""
+    @_builtins.property
+    def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___Why]:
+        """What it waits for; what somebody has to do something about comes first, at most 200."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        state: _common_pb2.RunState.ValueType = ...,
+        reasons: _abc.Iterable[Global___Why] | None = ...,
+        more: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["more", b"more", "reasons", b"reasons", "run_id", b"run_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRunResponse: _TypeAlias = ExplainRunResponse  # noqa: Y015
+
+@_typing.final
+class Why(_message.Message):
+    """One thing that a run, or a task of it, waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CAUSE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    ADVICE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    WORKER_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    BACKLOG_FIELD_NUMBER: _builtins.int
+    cause: Global___WaitCause.ValueType
+    """What kind of thing."""
+    address: _builtins.str
+    """Names the task, timer or child within the run; empty for the run itself."""
+    message: _builtins.str
+    """A sentence about it."""
+    advice: _builtins.str
+    """What to do about it, a sentence; empty when nothing needs to be done."""
+    worker: _builtins.str
+    """Who has it, if anybody."""
+    position: _builtins.int
+    """Its place in its lane, from 1; 0 when it has none, or one beyond the first 1,000."""
+    backlog: _builtins.int
+    """How much waits in its lane."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when, if that is known."""
+
+    @_builtins.property
+    def due(self) -> _timestamp_pb2.Timestamp:
+        """When it is over by itself, if it is."""
+
+    def __init__(
+        self,
+        *,
+        cause: Global___WaitCause.ValueType = ...,
+        address: _builtins.str = ...,
+        message: _builtins.str = ...,
+        advice: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        due: _timestamp_pb2.Timestamp | None = ...,
+        worker: _builtins.str = ...,
+        position: _builtins.int = ...,
+        backlog: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due", b"due", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "advice", b"advice", "backlog", b"backlog", "cause", b"cause", "due", b"due", "message", b"message", "position", b"position", "since", b"since", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Why: _TypeAlias = Why  # noqa: Y015

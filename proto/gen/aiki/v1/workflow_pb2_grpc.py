@@ -126,6 +126,11 @@ class WorkflowServiceStub(object):
                 request_serializer=aiki_dot_v1_dot_workflow__pb2.CompleteTaskRequest.SerializeToString,
                 response_deserializer=aiki_dot_v1_dot_workflow__pb2.CompleteTaskResponse.FromString,
                 _registered_method=True)
+        self.ExplainRun = channel.unary_unary(
+                '/aiki.v1.WorkflowService/ExplainRun',
+                request_serializer=aiki_dot_v1_dot_workflow__pb2.ExplainRunRequest.SerializeToString,
+                response_deserializer=aiki_dot_v1_dot_workflow__pb2.ExplainRunResponse.FromString,
+                _registered_method=True)
 
 
 class WorkflowServiceServicer(object):
@@ -259,6 +264,13 @@ class WorkflowServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainRun(self, request, context):
+        """Why a run, or each of its open tasks, does not go on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_WorkflowServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -351,6 +363,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.CompleteTask,
                     request_deserializer=aiki_dot_v1_dot_workflow__pb2.CompleteTaskRequest.FromString,
                     response_serializer=aiki_dot_v1_dot_workflow__pb2.CompleteTaskResponse.SerializeToString,
+            ),
+            'ExplainRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainRun,
+                    request_deserializer=aiki_dot_v1_dot_workflow__pb2.ExplainRunRequest.FromString,
+                    response_serializer=aiki_dot_v1_dot_workflow__pb2.ExplainRunResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -841,6 +858,33 @@ class WorkflowService(object):
             '/aiki.v1.WorkflowService/CompleteTask',
             aiki_dot_v1_dot_workflow__pb2.CompleteTaskRequest.SerializeToString,
             aiki_dot_v1_dot_workflow__pb2.CompleteTaskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aiki.v1.WorkflowService/ExplainRun',
+            aiki_dot_v1_dot_workflow__pb2.ExplainRunRequest.SerializeToString,
+            aiki_dot_v1_dot_workflow__pb2.ExplainRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -71,6 +71,8 @@ class WorkflowServiceStub:
     """A run, again each time it has changed, until it is closed."""
     CompleteTask: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.CompleteTaskRequest, _workflow_pb2.CompleteTaskResponse]
     """Complete a task whose attempt has deferred its outcome."""
+    ExplainRun: _grpc.UnaryUnaryMultiCallable[_workflow_pb2.ExplainRunRequest, _workflow_pb2.ExplainRunResponse]
+    """Why a run, or each of its open tasks, does not go on."""
 
 @_typing.type_check_only
 class WorkflowServiceAsyncStub(WorkflowServiceStub):
@@ -115,6 +117,8 @@ class WorkflowServiceAsyncStub(WorkflowServiceStub):
     """A run, again each time it has changed, until it is closed."""
     CompleteTask: _aio.UnaryUnaryMultiCallable[_workflow_pb2.CompleteTaskRequest, _workflow_pb2.CompleteTaskResponse]  # type: ignore[assignment]
     """Complete a task whose attempt has deferred its outcome."""
+    ExplainRun: _aio.UnaryUnaryMultiCallable[_workflow_pb2.ExplainRunRequest, _workflow_pb2.ExplainRunResponse]  # type: ignore[assignment]
+    """Why a run, or each of its open tasks, does not go on."""
 
 class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
     """The service of clients. Errors carry `google.rpc.ErrorInfo` with domain "aiki" and the reasons
@@ -264,5 +268,13 @@ class WorkflowServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_workflow_pb2.CompleteTaskResponse, _abc.Awaitable[_workflow_pb2.CompleteTaskResponse]]:
         """Complete a task whose attempt has deferred its outcome."""
+
+    @_abc_1.abstractmethod
+    def ExplainRun(
+        self,
+        request: _workflow_pb2.ExplainRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_workflow_pb2.ExplainRunResponse, _abc.Awaitable[_workflow_pb2.ExplainRunResponse]]:
+        """Why a run, or each of its open tasks, does not go on."""
 
 def add_WorkflowServiceServicer_to_server(servicer: WorkflowServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

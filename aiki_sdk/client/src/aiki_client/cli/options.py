@@ -76,6 +76,14 @@ def with_client(act: Callable[[Client], Awaitable[T]], *, address: str | None, n
     return asyncio.run(connect_and_act())
 
 
+def pair_of(text: str) -> tuple[str, str]:
+    """`KEY=VALUE` on the command line."""
+    key, sign, value = text.partition("=")
+    if not (key and sign and value):
+        raise click.UsageError(f"{text!r} is no label: write KEY=VALUE, such as gpu=a100")
+    return key, value
+
+
 JSON_VALUE = JsonValue()
 DURATION = DurationValue()
 STATE = click.Choice([state.value for state in RunState])

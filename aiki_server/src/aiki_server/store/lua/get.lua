@@ -6,18 +6,18 @@
 --@ states
 local run = redis.call('HMGET', KEYS[1], 'namespace', 'workflow_id', 'workflow', 'version', 'queue', 'state',
   'start_ms', 'close_ms', 'epoch', 'nonce', 'holder', 'mark', 'failure', 'parent', 'next', 'previous', 'paused',
-  'runtime', 'place')
+  'runtime', 'place', 'held_ms')
 if not run[1] then
   return nil
 end
-local rest = {run[14], run[15], run[16], run[17], run[18], run[19]}
+local rest = {run[14], run[15], run[16], run[17], run[18], run[19], run[20]}
 run[14] = redis.call('LLEN', KEYS[2])
 run[15] = redis.call('LLEN', KEYS[3])
 run[16] = ''
 if is_closed(run[6]) then
   run[16] = redis.call('LINDEX', KEYS[2], -1) or ''
 end
-for i = 1, 6 do
+for i = 1, 7 do
   run[16 + i] = rest[i] or ''
 end
 return run

@@ -45,7 +45,7 @@ else
     redis.call('ZREM', KEYS[4], member)
   end
   redis.call('HSET', KEYS[1], 'epoch', epoch, 'nonce', ARGV[3], 'holder', ARGV[2], 'state', 'running',
-    'number', 0, 'answer', '', 'granted', length .. ':' .. first)
+    'number', 0, 'answer', '', 'granted', length .. ':' .. first, 'held_ms', ARGV[4])
   if ARGV[7] ~= '' then
     redis.call('HSET', KEYS[1], 'runtime', ARGV[7])
   end
