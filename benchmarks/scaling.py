@@ -144,7 +144,7 @@ async def _throughput(clients: Sequence[Client], runs: int, steps: int) -> float
 
 
 async def bytes_a_waiting_run(folder: Path, runs: int) -> float:
-    """What a run that waits for a signal takes of the store's memory; its history has three events."""
+    """What a run that waits for a signal takes of the store's memory."""
     async with AsyncExitStack() as stack:
         cluster = await start(stack, folder, 1, 1)
         client = await stack.enter_async_context(Client.connect(*cluster.addresses))
