@@ -13,6 +13,10 @@ from aiki_workflow.engine import RunEngine, RunInfo
 from tests.support.nursery import Nursery
 from tests.support.tollgate import Side, Tollgate
 
+STANDBY = 2
+"""Workers that stand by to take over."""
+CASES = ("around", "held", "stopped", "told")
+
 
 @dataclass(frozen=True, slots=True)
 class Stage:
@@ -31,9 +35,14 @@ class Played:
     killed: bool
 
 
+def module_of(name: str) -> str:
+    """Where it is: an example, or one of the cases beside this module."""
+    return f"tests.examples.cases.{name}" if name in CASES else f"examples.language.{name}"
+
+
 async def play(stage: Stage, name: str, *, moment: int = 0, side: Side = "recorded") -> Played:
     """The example's scenario in a namespace of its own; its worker is killed at *moment*, 0: never."""
-    module: Any = importlib.import_module(f"examples.language.{name}")
+    module: Any = importlib.import_module(module_of(name))
     namespace = f"{name}-{side}-{moment}-{uuid4().hex[:6]}".replace("_", "-")
     workers: list[int] = []
 
@@ -43,7 +52,8 @@ async def play(stage: Stage, name: str, *, moment: int = 0, side: Side = "record
 
     def replace() -> None:
         stage.nursery.kill(workers[0])
-        start(stage.coordinator)
+        for _ in range(STANDBY):
+            start(stage.coordinator)
 
     try:
         async with (

@@ -9,16 +9,17 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from examples.local_cluster import LocalCluster
-from tests.examples.kills import Stage, play
+from tests.examples.kills import CASES, Stage, module_of, play
 from tests.examples.test_language import NAMES
 from tests.support.nursery import Nursery
 from tests.support.tollgate import Side
 
 LEASE_TTL = "700ms"
-AT_ONCE = 8
+AT_ONCE = 4
 SIDES: tuple[Side, ...] = ("recorded", "lost")
 CAMPAIGN = bool(os.environ.get("AIKI_CAMPAIGN"))
-WHOLE = NAMES if CAMPAIGN else ["cancellation_cascade", "saga_booking"]
+ALL = [*NAMES, *CASES]
+WHOLE = ALL if CAMPAIGN else ["cancellation_cascade", "saga_booking"]
 """Those of which every moment is tried; of the others one, each time another."""
 KILLS_MAX = 60
 """Of an example with more moments so many are tried, evenly spread."""
@@ -28,7 +29,7 @@ KILLS_MAX = 60
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """A coordinator that takes workers for dead soon, and a nursery that knows all examples."""
     folder = tmp_path_factory.mktemp("kills")
-    modules = [f"examples.language.{name}" for name in NAMES]
+    modules = [module_of(name) for name in ALL]
     with (
         LocalCluster(folder, lease_ttl=LEASE_TTL) as cluster,
         Nursery(modules, folder / "workers.log") as nursery,
@@ -44,7 +45,7 @@ async def _play_all(stage: Stage, moments: Sequence[tuple[str, int, Side]]) -> i
     async def one(name: str, moment: int, side: Side) -> bool:
         async with places:
             played = await play(stage, name, moment=moment, side=side)
-        expected = importlib.import_module(f"examples.language.{name}").EXPECTED
+        expected = importlib.import_module(module_of(name)).EXPECTED
         assert played.outcome == expected, f"{name}: its worker was killed at moment {moment}, {side}"
         return played.killed
 

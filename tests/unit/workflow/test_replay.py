@@ -94,6 +94,12 @@ async def interpret(program: list[Step]) -> int:
                         total += await attempt(numbers[0])
                 except TimeoutError:
                     total -= 1
+            case "stopped child":
+                try:
+                    async with asyncio.timeout(numbers[0] + 1):
+                        total += await attempt_child(numbers[-1])
+                except TimeoutError:
+                    total -= 2
             case "signal":
                 total = total * 11 + await _number.wait(timeout=f"{numbers[0] + 1}s", default=-5)
             case "child":
@@ -119,7 +125,7 @@ async def random_program(program: list[tuple[str, list[int]]]) -> int:
 kinds = st.sampled_from(
     [
         *("one", "gather", "group", "first", "completed", "timeout", "sleep"),
-        *("signal", "child", "patch", "cancel"),
+        *("signal", "child", "stopped child", "patch", "cancel"),
     ]
 )
 programs = st.lists(st.tuples(kinds, st.lists(st.integers(0, 9), min_size=1, max_size=4)), max_size=5)
