@@ -32,5 +32,5 @@ async def scenario(client: Client) -> list[str]:
         run = await client.run(workflow_id, expense)
         assert b"manager" in (await run.describe()).published["waiting_for"].data
         await run.signal(approved, "grace")
-        done.append(f"{workflow_id} by {await run.result('20s')}")
+        done.append(f"{workflow_id} by {await run.result('50s')}")
     return done

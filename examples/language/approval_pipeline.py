@@ -31,4 +31,4 @@ async def scenario(client: Client) -> list[str]:
     for run, decisions in ((good, [True, True, True]), (bad, [True, False])):
         for value in decisions:
             await run.signal(decision, value)
-    return [await good.result("20s"), await bad.result("20s")]
+    return [await good.result("50s"), await bad.result("50s")]

@@ -42,7 +42,7 @@ async def scenario(client: Client) -> list[str]:
     for level in EXPECTED:
         run = await client.run(level)
         try:
-            await run.result("20s")
+            await run.result("50s")
         except RunCancelledError:
             cleaned_up += [level for found in (await run.describe()).tasks if found.state == "completed"]
     return cleaned_up

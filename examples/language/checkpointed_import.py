@@ -26,4 +26,4 @@ async def checkpointed_import() -> str:
 
 async def scenario(client: Client) -> str:
     """No row is imported twice."""
-    return await (await client.start(checkpointed_import)).result("20s")
+    return await (await client.start(checkpointed_import)).result("50s")

@@ -47,4 +47,4 @@ async def ships(parcel: str) -> list[str]:
 
 async def scenario(client: Client) -> list[str]:
     """A small one goes by bike."""
-    return await (await client.start(ships, "small")).result("20s")
+    return await (await client.start(ships, "small")).result("50s")

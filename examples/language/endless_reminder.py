@@ -27,4 +27,4 @@ async def endless_reminder(sent: int, until: int) -> str:
 
 async def scenario(client: Client) -> str:
     """Three runs that look like one."""
-    return await (await client.start(endless_reminder.with_(id="reminder"), 0, 7)).result("20s")
+    return await (await client.start(endless_reminder.with_(id="reminder"), 0, 7)).result("50s")

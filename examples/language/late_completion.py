@@ -33,4 +33,4 @@ async def scenario(client: Client) -> str:
             return letter_box.read_text() if letter_box.exists() else ""
 
         await client.complete_task(await until(token, bool), "signed by ada", signature)
-        return await run.result("20s")
+        return await run.result("50s")

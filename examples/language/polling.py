@@ -47,4 +47,4 @@ async def polls() -> list[str]:
 
 async def scenario(client: Client) -> list[str]:
     """What each found."""
-    return await (await client.start(polls)).result("20s")
+    return await (await client.start(polls)).result("50s")

@@ -40,6 +40,6 @@ async def scenario(client: Client) -> list[str]:
     """Three users of one resource."""
     owner = await client.start(mutex.with_(id="printer"), 3)
     users = [await client.start(resource_user.with_(id=f"user-{number}"), "printer") for number in range(3)]
-    used = [await user.result("20s") for user in users]
-    assert await owner.result("20s") == 3
+    used = [await user.result("50s") for user in users]
+    assert await owner.result("50s") == 3
     return used

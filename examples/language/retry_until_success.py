@@ -23,4 +23,4 @@ async def retries_until_success() -> str:
 
 async def scenario(client: Client) -> str:
     """It takes as long as it takes."""
-    return await (await client.start(retries_until_success)).result("20s")
+    return await (await client.start(retries_until_success)).result("50s")

@@ -37,7 +37,7 @@ async def scenario(client: Client) -> list[str]:
     """The tasks it ran, in order."""
     run = await client.start(saga_booking)
     try:
-        await run.result("20s")
+        await run.result("50s")
     except RunFailedError:
         return [found.task for found in (await run.describe()).tasks]
     return []

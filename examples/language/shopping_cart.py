@@ -48,4 +48,4 @@ async def scenario(client: Client) -> list[object]:
     except UpdateRejected as error:
         counts.append(f"refused: {error}")
     await run.signal(buy, "now")
-    return [*counts, await run.result("20s")]
+    return [*counts, await run.result("50s")]

@@ -30,4 +30,4 @@ async def scenario(client: Client) -> list[str]:
     await until(ada.describe, lambda view: bool(view.timers))
     await ada.move_timer()
     await bob.signal(cancelled, "too dear")
-    return [await ada.result("20s"), await bob.result("20s")]
+    return [await ada.result("50s"), await bob.result("50s")]

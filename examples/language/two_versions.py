@@ -24,4 +24,4 @@ async def scenario(client: Client) -> list[str]:
     runs = [await client.start(price_1.with_(id="old")), await client.start(price_2.with_(id="new"))]
     for run in runs:
         await run.signal(proceed, "go")
-    return [await run.result("20s") for run in runs]
+    return [await run.result("50s") for run in runs]

@@ -52,4 +52,4 @@ async def scenario(client: Client) -> list[str]:
     moved = await run.update(Alarm.set, 1000.0)
     assert await run.query(Alarm.due_in) == 1000.0
     await run.update(Alarm.set, 0.0)
-    return [moved, await run.result("20s")]
+    return [moved, await run.result("50s")]

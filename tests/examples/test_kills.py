@@ -19,8 +19,10 @@ AT_ONCE = 4
 SIDES: tuple[Side, ...] = ("recorded", "lost")
 CAMPAIGN = bool(os.environ.get("AIKI_CAMPAIGN"))
 ALL = [*NAMES, *CASES]
-WHOLE = ALL if CAMPAIGN else ["cancellation_cascade", "saga_booking"]
+WHOLE = ALL if CAMPAIGN else ["dag", "saga_booking"]
 """Those of which every moment is tried; of the others one, each time another."""
+IMPATIENT = {"shopping_cart", "updatable_timer"}
+"""They ask a run and do not ask again: on a busy machine five seconds may be too short for another worker to come."""
 KILLS_MAX = 60
 """Of an example with more moments so many are tried, evenly spread."""
 
@@ -69,8 +71,7 @@ async def test_killed_at_every_event(stage: Stage, name: str) -> None:
     assert killed >= len(moments) // 2
 
 
-async def test_killed_at_one_event_of_each(stage: Stage) -> None:
-    """Another one each time."""
-    chosen = [(name, random.randint(1, 6), random.choice(SIDES)) for name in NAMES if name not in WHOLE]
-    killed = await _play_all(stage, chosen)
-    assert killed >= len(chosen) // 3
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*WHOLE} - IMPATIENT))
+async def test_killed_at_one_event(stage: Stage, name: str) -> None:
+    """Another one each time, early enough to come."""
+    assert await _play_all(stage, [(name, random.randint(1, 2), random.choice(SIDES))]) == 1
