@@ -1,6 +1,8 @@
 """Child processes and resources of real workers."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,3 +136,31 @@ async def test_a_drained_worker_ends_its_children(process_cluster: LocalCluster,
         assert await _is_gone(child)
         assert (folder / f"closed.{worker.pid}").exists()
         await run.cancel()
+
+
+UNGUARDED = """
+import aiki_sdk
+from aiki_sdk import Retry, task, workflow
+
+@task(executor="process", retry=Retry(1))
+def one() -> int:
+    return 1
+
+@workflow
+async def count() -> int:
+    return await one()
+
+aiki_sdk.run(count)
+"""
+
+
+def test_a_program_without_a_guard_is_told_so(tmp_path: Path) -> None:
+    """Its child does not start the program over again."""
+    program = tmp_path / "unguarded.py"
+    program.write_text(UNGUARDED, encoding="utf-8")
+
+    finished = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=False)
+
+    assert finished.returncode == 1
+    assert 'under if __name__ == "__main__":' in finished.stderr
+    assert "TaskFailed: task 'one' failed" in finished.stderr

@@ -19,7 +19,7 @@ from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from aiki_client import Client
 from aiki_client.blocking import refuse_running_loop
-from aiki_sdk.errors import EmbeddedEngineMissingError, EmbeddedEngineStartError
+from aiki_sdk.errors import EmbeddedEngineError, EmbeddedEngineMissingError, EmbeddedEngineStartError
 from aiki_workflow import Workflow
 
 P = ParamSpec("P")
@@ -46,9 +46,11 @@ def run(workflow: Workflow[Any, R], /, *args: Any, **kwargs: Any) -> R:
     Raises:
         EmbeddedEngineMissingError: the extra `embedded` is not installed, or there is none for this system.
         EmbeddedEngineStartError: the engine did not start.
+        EmbeddedEngineError: a child process that runs a task of this program has come here.
         AikiError: as `Run.result` raises them.
         RuntimeError: this thread runs an event loop: use `Client` there.
     """
+    _refuse_child_process(workflow)
     refuse_running_loop("aiki_sdk.run")
     _refuse_missing_parts()
     has_own_data = "data" in workflow.arguments.signature.parameters
@@ -141,6 +143,14 @@ def _address(process: "subprocess.Popen[bytes]", ready_file: Path) -> str:
             )
         time.sleep(POLL_SECONDS)
     raise EmbeddedEngineStartError(f"the embedded engine was not ready within {START_SECONDS_MAX:g} s")
+
+
+def _refuse_child_process(workflow: Workflow[..., Any]) -> None:
+    if workflow.function.__module__ == "__mp_main__":
+        raise EmbeddedEngineError(
+            "this program is imported by a child process of its own worker, which runs a task with executor='process': "
+            'put aiki_sdk.run, and what else the program does, under if __name__ == "__main__":'
+        )
 
 
 def _refuse_missing_parts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
@@ -9,7 +10,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final, NoReturn, cast
 
 import click
 
@@ -17,9 +18,14 @@ from aiki_client.errors import CoordinatorUnavailableError
 from aiki_task.errors import AikiError
 from aiki_worker.errors import LifespanError, ModuleImportError
 
+if TYPE_CHECKING:
+    from aiki_worker.settings import WorkerSettings
+
 SWITCH_SECONDS: Final = 0.0005
 """How long a thread may keep the interpreter while the other waits: the session must not lag behind."""
 COLLECTOR_THRESHOLDS: Final = (20_000, 20, 50)
+OF_EACH_PROCESS: Final = frozenset({"processes", "identity", "http", "parent", "exit_with_parent"})
+"""Options that a worker among several has a value of its own for."""
 PARENT_POLL_SECONDS: Final = 0.25
 NOT_NOW: Final = (LifespanError, CoordinatorUnavailableError)
 # Packages whose frames tell an author nothing.
@@ -58,6 +64,7 @@ NOT_THEIRS: Final = frozenset({"aiki_sdk", "aiki_task", "aiki_worker", "aiki_wor
 )
 @click.option("--slots", type=int, help="Attempts of tasks at once.")
 @click.option("--threads", type=int, help="Threads for sync tasks.")
+@click.option("--processes", type=int, help="Whole workers to run, each in a process of its own.")
 @click.option("--task-processes", type=int, help='Child processes for tasks with executor="process".')
 @click.option("--runs", type=int, help="Runs held at once.")
 @click.option("--identity", help="A name for people.")
@@ -118,6 +125,8 @@ def _serve(modules: tuple[str, ...], **options: object) -> None:
 
     settings = load_settings(**options)
     logs.configure(settings.log_level, settings.log_format)
+    if settings.processes > 1:
+        _supervise(settings)
     sys.setswitchinterval(SWITCH_SECONDS)
     handlers = load(modules)
     _spare_the_collector()
@@ -129,6 +138,31 @@ def _serve(modules: tuple[str, ...], **options: object) -> None:
     # A sync task that outlives the grace must not keep the process.
     sys.stderr.flush()
     os._exit(0)
+
+
+def _supervise(settings: WorkerSettings) -> NoReturn:
+    from aiki_worker.supervisor import Supervisor, commands_of
+
+    commands = commands_of(
+        _arguments_of(click.get_current_context()),
+        processes=settings.processes,
+        identity=settings.identity,
+        http=settings.http,
+    )
+    sys.exit(asyncio.run(Supervisor(commands).run()))
+
+
+def _arguments_of(context: click.Context) -> list[str]:
+    """What was given on the command line, but for what each process has of its own."""
+    arguments: list[str] = list(context.params["modules"])
+    for parameter in context.command.params:
+        value = context.params.get(parameter.name or "")
+        if not isinstance(parameter, click.Option) or parameter.name in OF_EACH_PROCESS or not value:
+            continue
+        values = cast("tuple[object, ...]", value) if parameter.multiple else (value,)
+        for one in values:
+            arguments += [parameter.opts[0]] if parameter.is_flag else [parameter.opts[0], str(one)]
+    return arguments
 
 
 def _spare_the_collector() -> None:

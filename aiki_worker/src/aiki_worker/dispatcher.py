@@ -96,6 +96,7 @@ class Dispatcher:
         """Let the gauges show this worker."""
         metrics.SLOTS.observe = lambda: self.executors.slots.total
         metrics.SLOTS_BUSY.observe = lambda: self.executors.slots.total - self.executors.free
+        metrics.SLOTS_LEAKED.observe = lambda: self.executors.leaked
         metrics.RUNS_HELD.observe = lambda: self._runs.count
         metrics.RUNS_CACHED.observe = lambda: self._runs.cached
         metrics.TASKS_WAITING.observe = lambda: self._remote.waiting

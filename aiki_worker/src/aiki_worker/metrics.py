@@ -36,6 +36,9 @@ RUNS_HELD: Final = _gauge("aiki.worker.runs.held", "Runs that this worker holds.
 RUNS_CACHED: Final = _gauge("aiki.worker.runs.cached", "Runs that it remembers.")
 SLOTS: Final = _gauge("aiki.worker.slots", "Slots for attempts.")
 SLOTS_BUSY: Final = _gauge("aiki.worker.slots.busy", "Slots in which an attempt runs.")
+SLOTS_LEAKED: Final = _gauge(
+    "aiki.worker.slots.leaked", "Slots whose code goes on although it was told to stop."
+)
 TASKS_WAITING: Final = _gauge("aiki.worker.tasks.waiting", "Tasks that are here and have no slot yet.")
 CONNECTED: Final = _gauge("aiki.worker.connected", "1 while a coordinator answers.")
 LOOP_LAG: Final = _gauge(

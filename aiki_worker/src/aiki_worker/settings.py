@@ -86,6 +86,7 @@ class WorkerSettings(BaseSettings):
     threads: int | None = Field(
         default=None, ge=1, description="threads for sync tasks; default: as many as slots"
     )
+    processes: int = Field(default=1, ge=1, le=1000, description="whole workers that one `aiki worker` runs")
     task_processes: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,

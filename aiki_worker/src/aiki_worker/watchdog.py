@@ -110,7 +110,7 @@ class Watchdog:
             "loop blocked %.1f s in %s: use await, or a task that is no coroutine\n%s",
             blocked_s,
             self._doing(),
-            self._stack(),
+            stack_of_thread(self._thread),
         )
 
     async def _give_up(self, blocked_s: float) -> None:
@@ -118,7 +118,7 @@ class Watchdog:
             "loop blocked %.1f s in %s: releasing all work and exiting\n%s",
             blocked_s,
             self._doing(),
-            self._stack(),
+            stack_of_thread(self._thread),
         )
         try:
             async with asyncio.timeout(RELEASE_SECONDS_MAX):
@@ -127,6 +127,8 @@ class Watchdog:
             log.error("the releases were not answered in time; the leases expire by themselves")
         self._die(FROZEN_STATUS)
 
-    def _stack(self) -> str:
-        frame = sys._current_frames().get(self._thread)  # pyright: ignore[reportPrivateUsage]  the only way
-        return "" if frame is None else "".join(traceback.format_stack(frame))
+
+def stack_of_thread(ident: int) -> str:
+    """Where a thread is right now; empty when it is gone."""
+    frame = sys._current_frames().get(ident)  # pyright: ignore[reportPrivateUsage]  the only way
+    return "" if frame is None else "".join(traceback.format_stack(frame))

@@ -177,6 +177,42 @@ async def test_sync_attempt_over_its_timeout_keeps_its_slot_until_it_returns(rig
     assert rig.freed == 1
 
 
+async def test_a_thread_that_does_not_stop_is_a_leak_until_it_does(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is counted, logged with its stack, and logged again when it is over."""
+    monkeypatch.setattr("aiki_worker.executors.executors.LEAK_SECONDS", 0.02)
+    leaky = Rig()
+    caplog.set_level("INFO")
+    go_on = threading.Event()
+
+    @task
+    def deaf() -> None:
+        go_on.wait(30)
+
+    attempt, _ = leaky.start(deaf)
+    obedient, _ = leaky.start(wait_for_ever)
+    attempt.cancel()
+    obedient.cancel()
+
+    async def has_leaked() -> bool:
+        return leaky.executors.leaked == 1
+
+    await eventually(has_leaked, "it is counted")
+    assert leaky.executors.free == 1
+    assert "task 'deaf' of run r goes on although it was told to stop" in caplog.text
+    assert "go_on.wait(30)" in caplog.text
+    go_on.set()
+
+    async def is_free() -> bool:
+        return leaky.executors.free == 2
+
+    await eventually(is_free, "the slot is free")
+    assert leaky.executors.leaked == 0
+    assert "task 'deaf' of run r has ended at last" in caplog.text
+    await leaky.executors.close()
+
+
 async def test_cancelled_attempt_tells_nothing_and_frees_its_slot(rig: Rig) -> None:
     """Even one that is cancelled before its first step."""
     for steps in (0, 2):

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from aiki_task import ProcessDied, RetryAfter, Task, TaskContext
+from aiki_task.context import entered
 from aiki_task.failures import to_exception
 from aiki_task.payloads import Payload
 from aiki_task.pulse import Pulse
@@ -214,9 +215,18 @@ async def test_silence_is_a_timeout(rig: Rig, tmp_path: Path) -> None:
 async def test_what_children_log_is_logged_here(
     rig: Rig, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """With level, name, extras and traceback; what they print goes to stderr."""
+    """With level, name, extras and traceback, as if the attempt ran here; what they print goes to stderr."""
+    seen: list[str] = []
+
+    def see(_: logging.LogRecord) -> bool:
+        context = entered()
+        seen.append("" if context is None else context.address)
+        return True
+
+    caplog.handler.addFilter(see)
     with caplog.at_level(logging.INFO):
         await rig.value(tasks.talk)
+    assert seen == ["a/1/1", "a/1/1"]
 
     warned, broke = [record for record in caplog.records if record.name == MODULE]
     assert (warned.getMessage(), warned.levelname, vars(warned)["tray"]) == ("from a child", "WARNING", 7)

@@ -23,6 +23,10 @@ class Code(Protocol):
         """Ask it to end; whether it will for sure, and say so by `ended`."""
         ...
 
+    def stack(self) -> str:
+        """Where it is right now, for people; empty when that cannot be told."""
+        ...
+
 
 class Attempt:
     """One attempt under way. `cancel` makes its outcome unwanted."""
@@ -30,6 +34,7 @@ class Attempt:
     __slots__ = (
         "_code",
         "_done",
+        "_stopping",
         "_timed_out",
         "begun",
         "context",
@@ -46,6 +51,7 @@ class Attempt:
         timeout_s: float | None,
         heartbeat_s: float | None,
         done: Callable[[Attempt, Outcome], None],
+        stopping: Callable[[Attempt], None] = lambda _: None,
     ) -> None:
         self.task = task
         self.context = context
@@ -54,6 +60,7 @@ class Attempt:
         self.is_over = False
         self.begun = time.monotonic()
         self._done = done
+        self._stopping = stopping
         self._timed_out: TimeoutError | None = None
         self._code: Code | None = None
 
@@ -76,6 +83,10 @@ class Attempt:
         if not self._stop():
             self.finish(self.raised(self._timed_out))
 
+    def stack(self) -> str:
+        """Where its code is right now, for people."""
+        return "" if self._code is None else self._code.stack()
+
     def finish(self, outcome: Outcome) -> None:
         """Tell the outcome, unless it is unwanted."""
         if not self.is_over:
@@ -97,4 +108,5 @@ class Attempt:
 
     def _stop(self) -> bool:
         self.context.pulse.cancelled = True
+        self._stopping(self)
         return self._code is not None and self._code.stop()

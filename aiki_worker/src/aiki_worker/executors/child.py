@@ -25,6 +25,7 @@ from aiki_task.failures import from_exception
 from aiki_task.lifespan import supply
 from aiki_task.pulse import Pulse
 from aiki_task.task import Task
+from aiki_worker.errors import ModuleImportError
 from aiki_worker.executors.calling import call_async, call_sync
 from aiki_worker.executors.child_voice import Voice
 from aiki_worker.executors.frames import (
@@ -196,7 +197,10 @@ def _import_main(path: str | None) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[MAIN_IN_CHILD] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise ModuleImportError(path, error) from error
     return module
 
 

@@ -131,6 +131,10 @@ class ChildProcess(asyncio.SubprocessProtocol):
             self._stopped = True
         return True
 
+    def stack(self) -> str:
+        """It is in another process, which is ended by force if need be."""
+        return ""
+
     def leave(self) -> None:
         """Let a free child close its resources and end."""
         self.is_doomed = True

@@ -17,6 +17,7 @@ from aiki_task.pulse import Pulse
 from aiki_task.task import Task
 from aiki_worker.executors.attempt import Attempt
 from aiki_worker.executors.child_process import ChildSettings
+from aiki_worker.executors.leaks import LEAK_SECONDS, Leaks
 from aiki_worker.executors.limits import Limits
 from aiki_worker.executors.loop import LoopExecutor
 from aiki_worker.executors.outcomes import Outcome
@@ -45,6 +46,7 @@ class Executors:
         self._attempts: dict[Attempt, Need] = {}
         self._loop = asyncio.get_running_loop()
         self._limits = Limits(self._attempts.__contains__)
+        self._leaks = Leaks(self._attempts.__contains__, LEAK_SECONDS)
         self._on_loop = LoopExecutor(self._ended, resources)
         self._threads = ThreadExecutor(threads, self._ended, resources)
         self._processes = (
@@ -60,6 +62,11 @@ class Executors:
     def attempts(self) -> int:
         """Attempts whose code has not ended yet."""
         return len(self._attempts)
+
+    @property
+    def leaked(self) -> int:
+        """Attempts whose code goes on although nobody wants it any more."""
+        return self._leaks.count
 
     def has_room(self, task: Task[..., Any], need: Need = ONE, *, reserved: int = 0) -> bool:
         """Whether an attempt of *task* can start now: slots are free beside *reserved* ones, and what it runs in."""
@@ -80,7 +87,7 @@ class Executors:
         need: Need = ONE,
     ) -> Attempt:
         """Start an attempt; *done* is called once, on the main loop, unless it is cancelled before."""
-        attempt = Attempt(task, context, timeout_s, heartbeat_s, done)
+        attempt = Attempt(task, context, timeout_s, heartbeat_s, done, self._leaks.stopping)
         self._attempts[attempt] = need
         self.slots.take(need)
         if task.options.executor == "process" and self._processes is not None:
@@ -116,5 +123,6 @@ class Executors:
         need = self._attempts.pop(attempt, None)
         if need is not None:
             self.slots.give(need)
+        self._leaks.ended(attempt)
         self._limits.end(attempt)
         self._freed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import Callable
 from typing import Final
 
@@ -71,3 +72,8 @@ class _Coroutine:
         if self._task.cancel():
             self._task.add_done_callback(lambda _: self._owner.stopped(self._attempt))
         return True
+
+    def stack(self) -> str:
+        return "".join(
+            text for frame in self._task.get_stack() for text in traceback.format_stack(frame, limit=1)
+        )

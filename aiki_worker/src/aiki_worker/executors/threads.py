@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -13,6 +14,7 @@ from aiki_task.payloads import Payload
 from aiki_worker.executors.attempt import Attempt
 from aiki_worker.executors.calling import call_sync
 from aiki_worker.executors.outcomes import Outcome
+from aiki_worker.watchdog import stack_of_thread
 
 
 class ThreadExecutor:
@@ -38,7 +40,9 @@ class ThreadExecutor:
         self._running += 1
         context = contextvars.copy_context()
         context.run(supply, self._resources)
-        work = self._pool.submit(context.run, call_sync, attempt.task, attempt.context, payload)
+        code = _Thread()
+        attempt.follow(code)
+        work = self._pool.submit(context.run, code.run, attempt, payload)
         work.add_done_callback(lambda future: self._returned(attempt, future))
 
     def close(self) -> None:
@@ -57,3 +61,23 @@ class ThreadExecutor:
             return
         error = future.exception()
         attempt.finish(future.result() if error is None else attempt.stopped(error))
+
+
+class _Thread:
+    """The code of a sync attempt."""
+
+    __slots__ = ("_ident",)
+
+    def __init__(self) -> None:
+        self._ident: int | None = None
+
+    def run(self, attempt: Attempt, payload: Payload) -> Outcome:
+        """On a thread."""
+        self._ident = threading.get_ident()
+        return call_sync(attempt.task, attempt.context, payload)
+
+    def stop(self) -> bool:
+        return False
+
+    def stack(self) -> str:
+        return "" if self._ident is None else stack_of_thread(self._ident)
