@@ -70,6 +70,7 @@ class RemoteTasks:
         self._say = say
         self._spans = spans
         self._hear_logs = hear_logs
+        self._leaving = False
         self._assigned: dict[tuple[str, str], _Assigned] = {}
         self._waiting: dict[tuple[str, str], _Assigned] = {}
         self._beginning: dict[tuple[str, str], _Assigned] = {}  # told, and not answered yet
@@ -94,11 +95,14 @@ class RemoteTasks:
 
     def assign(self, assignment: TaskAssignment) -> None:
         """Take a task; it starts when there is a slot."""
+        self._drop(assignment.lease)
+        if self._leaving:
+            self._say(wire.release_to_wire(assignment.lease))
+            return
         if assignment.task not in self._tasks:
             log.warning("task %r was assigned and is not served here: handing it back", assignment.task)
             self._say(wire.release_to_wire(assignment.lease))
             return
-        self._drop(assignment.lease)
         assigned = _Assigned(
             assignment, Need(assignment.queue, assignment.slots), checkpoint=assignment.checkpoint
         )
@@ -179,13 +183,15 @@ class RemoteTasks:
             self.cancel(lease)
 
     def hand_back_waiting(self) -> None:
-        """Give back what has not started."""
+        """Give back what has not started, and whatever comes later."""
+        self._leaving = True
         for assigned in list(self._waiting.values()):
             self._say(wire.release_to_wire(assigned.assignment.lease))
             self._drop(assigned.assignment.lease)
 
     def hand_back_all(self) -> None:
-        """Give back everything; what runs is stopped."""
+        """Give back everything, and whatever comes later; what runs is stopped."""
+        self._leaving = True
         for assigned in list(self._assigned.values()):
             self._say(wire.release_to_wire(assigned.assignment.lease))
             self._drop(assigned.assignment.lease)

@@ -205,20 +205,24 @@ class Runs:
 
     def leave(self) -> None:
         """Start nothing more; hand back each run when what runs is over and recorded."""
-        self._leaving = True
-        self._cache.clear()
-        for partial in list(self._partial.values()):
-            self._say(wire.release_to_wire(partial.grant.lease))
-            self._drop(partial.grant.lease.run_id)
+        self._take_no_more()
         for run_id, run in self._held.items():
             run.ledger.leave()
             self._touched[run_id] = run
 
     def hand_back_all(self) -> None:
-        """Give back every run as the store has it; what runs is stopped."""
+        """Give back every run as the store has it, and whatever comes later; what runs is stopped."""
+        self._take_no_more()
         for run in list(self._held.values()):
             self._say(wire.release_to_wire(run.lease))
             self._drop(run.lease.run_id)
+
+    def _take_no_more(self) -> None:
+        self._leaving = True
+        self._cache.clear()
+        for partial in list(self._partial.values()):
+            self._say(wire.release_to_wire(partial.grant.lease))
+            self._drop(partial.grant.lease.run_id)
 
     def lost(self, leases: Iterable[Lease]) -> None:
         """These leases are gone."""

@@ -369,6 +369,39 @@ async def test_drained_worker_hands_back_what_has_not_started(peer: Peer) -> Non
         assert (await stream.next("release")).lease == lease()
 
 
+async def test_work_on_its_way_to_a_draining_worker_is_handed_back(peer: Peer) -> None:
+    """At once: what runs may take a while yet."""
+    async with serving(peer, grace="1m") as worker:
+        stream = await peer.stream()
+        stream.say(run_grant=grant("waits", [started("waits")]))
+        await stream.next("commit")
+        worker.drain()
+        await stream.next("drain")
+
+        late = lease(run_id="late", address="far/1/1")
+        spec = history_pb2.TaskSpec(
+            address="far/1/1",
+            task="far",
+            input=common_pb2.Payload(data=arguments(7).encode(), encoding="json"),
+        )
+        stream.say(task_assignment=worker_pb2.TaskAssignment(lease=late, spec=spec, attempt=1))
+        assert (await stream.next("release")).lease == late
+
+
+async def test_a_run_whose_history_is_on_its_way_does_not_keep_a_worker_that_is_to_stop(peer: Peer) -> None:
+    """It is handed back, and so is one that is granted meanwhile."""
+    async with serving(peer) as worker:
+        stream = await peer.stream()
+        stream.say(run_grant=grant("chain", [], first_index=3, length=4))
+        await stream.next("need_history")
+        worker.stop()
+
+        assert (await stream.next("release")).lease == lease()
+        meanwhile = lease(run_id="meanwhile")
+        stream.say(run_grant=grant("waits", [started("waits")], of=meanwhile))
+        assert (await stream.next("release")).lease == meanwhile
+
+
 async def test_grace_ends_what_does_not(peer: Peer) -> None:
     """A task that never ends is cancelled and its run handed back."""
     async with serving(peer, grace="50ms") as worker:
