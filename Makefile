@@ -124,6 +124,10 @@ protos-check: $(PROTOS_STAMP) ## is the generated code what the protocol says?
 docs-check: $(STAMP) ## is what the documentation takes from the code fresh?
 	@$(BIN)/python docs/generate --check
 
+.PHONY: modules
+modules: $(STAMP) ## list every module and what it is for
+	@$(BIN)/python docs/modules
+
 .PHONY: ci
 ci: ## what continuous integration runs
 	.ci/run
