@@ -164,3 +164,37 @@ def test_a_program_without_a_guard_is_told_so(tmp_path: Path) -> None:
     assert finished.returncode == 1
     assert 'under if __name__ == "__main__":' in finished.stderr
     assert "TaskFailed: task 'one' failed" in finished.stderr
+
+
+WARNING = """
+import logging
+import aiki_sdk
+from aiki_sdk import task, workflow
+
+@task
+def warn() -> None:
+    logging.getLogger("theirs").warning("warned in a thread")
+
+@task(executor="process")
+def warn_in_process() -> None:
+    logging.getLogger("theirs").warning("warned in a process")
+
+@workflow
+async def warns() -> None:
+    await warn()
+    await warn_in_process()
+
+if __name__ == "__main__":
+    aiki_sdk.run(warns)
+"""
+
+
+def test_a_program_without_logging_shows_warnings(tmp_path: Path) -> None:
+    """As Python does where nothing is configured, once each."""
+    program = tmp_path / "warning.py"
+    program.write_text(WARNING, encoding="utf-8")
+
+    finished = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, check=True)
+
+    assert finished.stderr.count("warned in a thread") == 1
+    assert finished.stderr.count("warned in a process") == 1

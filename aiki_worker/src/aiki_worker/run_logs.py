@@ -18,6 +18,7 @@ from aiki.v1 import common_pb2
 from aiki_task.context import entered
 from aiki_task.records import record
 from aiki_workflow.engine import RunEngine
+from aiki_workflow.logs import ReplayFilter
 from aiki_workflow.loop import RunLoop
 
 SEND_SECONDS: Final = 1.0
@@ -65,15 +66,23 @@ class RunLogs(logging.Handler):
         self._said: deque[Said] = deque(maxlen=WAITING_MAX)
         self._last_us = 0
         self._told = False
+        self._stderr = logging.StreamHandler()
+        self._stderr.setLevel(logging.WARNING)
+        self._stderr.addFilter(ReplayFilter())
 
     def open(self) -> None:
         """Listen to all loggers."""
+        root = logging.getLogger()
         if self._is_on:
-            logging.getLogger().addHandler(self)
+            if not root.handlers:
+                # What Python writes to stderr while nobody listens is to be seen still.
+                root.addHandler(self._stderr)
+            root.addHandler(self)
 
     def close(self) -> None:
         """Listen no more."""
         logging.getLogger().removeHandler(self)
+        logging.getLogger().removeHandler(self._stderr)
         super().close()
 
     def take(self) -> list[Said]:
