@@ -19,6 +19,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from aiki.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from aiki.v1 import admin_pb2, admin_pb2_grpc, worker_pb2, worker_pb2_grpc, workflow_pb2, workflow_pb2_grpc
 from aiki_server.core.stealing import Rules
 from aiki_server.http.endpoint import serving_http
@@ -38,6 +39,7 @@ from aiki_server.loops.timers import Timers
 from aiki_server.rpc.admin_service import AdminService
 from aiki_server.rpc.cluster import Cluster
 from aiki_server.rpc.hub import Hub
+from aiki_server.rpc.scaler_service import ScalerService
 from aiki_server.rpc.stalled import StalledRuns
 from aiki_server.rpc.worker_service import WorkerService
 from aiki_server.rpc.workflow_service import WorkflowService
@@ -105,12 +107,15 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
     server = grpc.aio.server(options=OPTIONS, maximum_concurrent_rpcs=settings.calls_max)
     worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(hub, ttl, stalled), server)
     workflow_pb2_grpc.add_WorkflowServiceServicer_to_server(WorkflowService(hub), server)
+    scaler = ScalerService(hub.queues.load, hub.draining)
+    externalscaler_pb2_grpc.add_ExternalScalerServicer_to_server(scaler, server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     names = [
         worker_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name,
         workflow_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name,
         admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+        externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"].full_name,
     ]
     reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
     address = f"{settings.listen.rpartition(':')[0]}:{_listen(server, settings)}"
