@@ -75,6 +75,13 @@ test-campaign: $(STAMP) ## explore the model of the protocol, and kill processes
 		tests/system/test_many.py tests/system/test_network.py tests/system/test_storm.py \
 		tests/examples/test_kills.py
 
+.PHONY: test-cluster
+test-cluster: $(STAMP) ## the store on Redis, Cluster and Sentinel of Debian's packages: failover, moving slots
+	@tests/cluster/packages
+	$(BIN)/python -m tests.cluster.servers single $(BIN)/python -m pytest -q -p no:xdist tests/store
+	$(BIN)/python -m tests.cluster.servers cluster $(BIN)/python -m pytest -q -p no:xdist tests/store
+	AIKI_TEST_CLUSTER=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/cluster
+
 .PHONY: test-alerts
 test-alerts: $(STAMP) $(PROMTOOL) ## alerts and dashboards, with Prometheus' own promtool
 	AIKI_PROMTOOL=$(CURDIR)/$(PROMTOOL) $(BIN)/python -m pytest tests/observability

@@ -22,7 +22,8 @@ from rich.table import Table
 
 from aiki.v1 import admin_pb2, admin_pb2_grpc
 from aiki_sdk import Client
-from aiki_server.store.connection import Address, connect_caller
+from aiki_server.store.address import Address
+from aiki_server.store.connection import connect_caller
 from aiki_server.store.embedded import EmbeddedValkey
 from benchmarks.storm import storm
 from benchmarks.workflows import parked, sequential

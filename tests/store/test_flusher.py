@@ -10,7 +10,7 @@ import pytest
 
 from aiki_server.core.runs import RunState, Started
 from aiki_server.store import Stores, StoreSettings, open_store
-from aiki_server.store.connection import Address
+from aiki_server.store.address import Address
 from aiki_server.store.errors import (
     VERDICTS,
     StoreFullError,
@@ -110,10 +110,12 @@ async def test_a_lost_connection_has_calls_sent_again_in_order(tmp_path: Path) -
         assert peer.connections == 2
         again = [[command[-1] for command in frame] for frame in peer.frames]
         numbers = [b"%d" % number for number in range(5)]
-        assert again == [numbers, [b"return 1"], numbers]
+        assert again == [numbers, [b"return 1", b"replication"], numbers]
 
 
-@pytest.mark.parametrize("code", sorted(VERDICTS))
+@pytest.mark.parametrize(
+    "code", sorted(code for code, verdict in VERDICTS.items() if verdict is not Verdict.REDIRECT)
+)
 async def test_a_refusal_for_now_is_asked_again(tmp_path: Path, code: str) -> None:
     """Each code of the table: the caller sees the answer that comes in the end."""
     refused = 0
@@ -130,12 +132,22 @@ async def test_a_refusal_for_now_is_asked_again(tmp_path: Path, code: str) -> No
         assert refused == 2
 
 
+@pytest.mark.parametrize("message", ["MOVED 3999 127.0.0.1:6381", "ASK 3999 127.0.0.1:6381"])
+async def test_a_node_of_a_cluster_is_not_taken_for_a_store(tmp_path: Path, message: str) -> None:
+    """The error says how a Cluster is named."""
+
+    def answer(command: list[bytes]) -> bytes:
+        return f"-{message}\r\n".encode() if command[0] == b"GET" else echo(command)
+
+    async with flusher_to(Peer(answer), tmp_path) as flusher:
+        with pytest.raises(StoreUnsafeError, match=r"write redis\+cluster://"):
+            await flusher.submit(("GET", "x"), as_it_is)
+
+
 @pytest.mark.parametrize(
     ("message", "kind"),
     [
         ("OOM command not allowed when used memory > 'maxmemory'", StoreFullError),
-        ("MOVED 3999 127.0.0.1:6381", StoreUnsafeError),
-        ("ASK 3999 127.0.0.1:6381", StoreUnsafeError),
         ("NOAUTH Authentication required.", StoreUnsafeError),
         ("WRONGPASS invalid username-password pair", StoreUnsafeError),
         ("NOPERM this user has no permissions", StoreUnsafeError),
@@ -249,7 +261,9 @@ async def test_every_partition_has_its_keys_in_one_slot(store: Stores) -> None:
     start = a_start()
     await store.runs.start(start)
     tag = f"{{aiki:{start.run_id.partition('-')[0]}}}"
-    found = await store.flusher.submit(("KEYS", "*"), as_it_is)
+    found: list[bytes] = []
+    for node in store.flusher.primaries:
+        found += await node.submit(("KEYS", "*"), as_it_is)
     names = [key.decode() for key in found if not key.startswith(b"aiki:")]
     assert len(names) == 5
     assert all(name.startswith(tag) for name in names)

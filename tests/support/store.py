@@ -16,8 +16,11 @@ import pytest
 from aiki_server.core.ids import run_id_for
 from aiki_server.core.runs import Granted, IdPolicy, LeaseToken, Started, StartRun
 from aiki_server.store import Stores, StoreSettings, open_store
-from aiki_server.store.connection import Address, connect_caller
+from aiki_server.store.address import Address, Kind, Target
+from aiki_server.store.connection import connect_caller
 from aiki_server.store.embedded import EmbeddedValkey
+from aiki_server.store.errors import StoreUnavailableError
+from aiki_server.store.sentinel import Sentinels
 
 PARTITIONS = 4
 NAMESPACE = "tests"
@@ -61,12 +64,33 @@ async def store(store_url: str) -> AsyncGenerator[Stores]:
 
 
 async def call(url: str, *command: str | bytes | int) -> object:
-    """One command, on a connection of its own."""
-    caller = await connect_caller(Address.parse(url))
+    """One command, on a connection of its own; in a Cluster on each primary, for the last answer that is none of MOVED."""
+    answer: object = None
+    for address in await _primaries(url):
+        caller = await connect_caller(address)
+        try:
+            answer = await caller.call(*command)
+        except StoreUnavailableError as error:
+            if "MOVED" not in str(error):
+                raise
+        finally:
+            caller.connection.abort()
+    return answer
+
+
+async def _primaries(url: str) -> list[Address]:
+    target = Target.parse(url)
+    if target.kind is Kind.SENTINEL:
+        return [await Sentinels(target).find()]
+    if target.kind is Kind.NODE:
+        return list(target.addresses)
+    caller = await connect_caller(target.addresses[0])
     try:
-        return await caller.call(*command)
+        ranges = await caller.call("CLUSTER", "SLOTS")
     finally:
         caller.connection.abort()
+    nodes = {(node[0].decode(), node[1]) for _, _, node, *_ in ranges}
+    return [target.addresses[0].at(host, port) for host, port in sorted(nodes)]
 
 
 def a_start(

@@ -110,7 +110,7 @@ def run(options: dict[str, object], ready_file: Path | None, parent: int | None)
 @click.option("--tls-key", metavar="PATH", help="the key of its certificate (PEM)")
 @click.option("--tls-client-ca", metavar="PATH", help="lets in only whose certificate this one signed (PEM)")
 @click.option(
-    "--store", metavar="URL", help="redis://, rediss:// or unix:///PATH; without it, an embedded store"
+    "--store", metavar="URL", help="see docs/stores.md for its forms; without it, an embedded store"
 )
 @click.option("--data", type=click.Path(path_type=Path), help="the folder of the embedded store")
 @click.option(

@@ -26,6 +26,7 @@ from aiki_server.http.endpoint import serving_http
 from aiki_server.http.metrics import metrics_routes
 from aiki_server.http.probes import probe_routes
 from aiki_server.loops.deadlines import Deadlines
+from aiki_server.loops.failovers import FailoverWatch
 from aiki_server.loops.gauges import Gauges
 from aiki_server.loops.membership import Membership
 from aiki_server.loops.outbox import OutboxPump
@@ -36,6 +37,7 @@ from aiki_server.loops.survey import Survey
 from aiki_server.loops.sweeper import Sweeper
 from aiki_server.loops.telling import keep_telling
 from aiki_server.loops.timers import Timers
+from aiki_server.loops.upkeep import Upkeep
 from aiki_server.rpc.admin_service import AdminService
 from aiki_server.rpc.cluster import Cluster
 from aiki_server.rpc.hub import Hub
@@ -79,6 +81,9 @@ async def serve(settings: ServerSettings, *, ready_file: Path | None = None) -> 
             url = valkey.url
         store_settings = StoreSettings(
             url=url,
+            user=settings.store_user if settings.store else "",
+            password=settings.store_password.get_secret_value() if settings.store else "",
+            replicas=settings.replicas,
             partitions=settings.partitions,
             durability=settings.durability,
             allow_unsafe=settings.allow_unsafe,
@@ -146,6 +151,8 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
                 survey.run(),
                 Timers(hub).run(),
                 OutboxPump(hub).run(),
+                FailoverWatch(hub, membership).run(),
+                Upkeep(hub, membership).run(),
                 Deadlines(hub, survey, timedelta(seconds=settings.timeout_grace_seconds)).run(),
                 hub.questions.forwarding.run(),
                 stalled.run(),

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from aiki_server.rpc.tls import TlsFiles
-from aiki_server.store.connection import Address
+from aiki_server.store.address import FORMS, Target
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -57,12 +57,22 @@ class ServerSettings(BaseSettings):
         None, description="lets in only clients and workers whose certificate this one signed, a PEM file"
     )
     store: str = Field(
-        "", description="`redis://`, `rediss://` or `unix:///PATH`; empty: an embedded store in `data`"
+        "", description="one of the forms in [stores.md](stores.md); empty: an embedded store in `data`"
     )
+    store_user: str = Field("", description="wins over the user in `store`")
+    store_password: SecretStr = Field(SecretStr(""), description="wins over the password in `store`")
     data: Path | None = Field(None, description="the folder of the embedded store")
-    partitions: int = Field(64, ge=1, le=16384, description="fixed when a cluster is created")
-    durability: Literal["fsync", "local"] = Field(
-        "fsync", description="what the store must keep: `fsync` or `local`"
+    partitions: int | None = Field(
+        None,
+        ge=1,
+        le=16384,
+        description="fixed when a cluster is created; empty: 64, and 1024 on a Redis Cluster",
+    )
+    durability: Literal["fsync", "replicated", "local"] = Field(
+        "fsync", description="what the store must keep: `fsync`, `replicated` or `local`"
+    )
+    replicas: int = Field(
+        1, ge=1, le=10, description="how many replicas have what is acknowledged, with `replicated`"
     )
     allow_unsafe: bool = Field(default=False, description="serve on a store that can lose acknowledged work")
     lease_ttl_seconds: float = Field(
@@ -123,11 +133,9 @@ class ServerSettings(BaseSettings):
     @classmethod
     def _is_store(cls, value: str) -> str:
         try:
-            Address.parse(value or "unix:///embedded")
+            Target.parse(value or "unix:///embedded")
         except ValueError as error:
-            raise ValueError(
-                f"it is no address of a store ({error}): write redis://HOST:PORT, rediss://HOST:PORT or unix:///PATH"
-            ) from error
+            raise ValueError(f"it is no address of a store ({error}): write {FORMS}") from error
         return value
 
     @classmethod

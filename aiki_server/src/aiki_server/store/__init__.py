@@ -9,17 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from aiki_server.store import keys
+from aiki_server.store.address import Kind, Target
 from aiki_server.store.branching import BranchStore
 from aiki_server.store.clock import Clock
-from aiki_server.store.connection import Address
+from aiki_server.store.cluster import Cluster
 from aiki_server.store.control import ControlStore
 from aiki_server.store.deadlines import DeadlineStore
 from aiki_server.store.errors import StoreError, StoreUnavailableError, StoreUnsafeError
+from aiki_server.store.failovers import Failovers
+from aiki_server.store.fence import Fence
 from aiki_server.store.flusher import Flusher
 from aiki_server.store.guard import Guard
 from aiki_server.store.letters import LetterStore
@@ -27,36 +31,46 @@ from aiki_server.store.listing import ListingStore
 from aiki_server.store.logs import LogStore
 from aiki_server.store.observed import ObservationStore
 from aiki_server.store.pictures import PictureStore
-from aiki_server.store.queues import QueueStore, StreamReader
+from aiki_server.store.queues import QueueStore
+from aiki_server.store.reader import StreamReader
 from aiki_server.store.runs import RunStore
 from aiki_server.store.scripts import all_scripts
+from aiki_server.store.sentinel import Sentinels
 from aiki_server.store.sessions import SessionStore
 from aiki_server.store.sweep import SweepStore
 from aiki_server.store.tasks import TaskStore
 from aiki_server.store.timers import TimerStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Coroutine
+
+    from aiki_server.store.calls import Router
 
 __all__ = ["Clock", "StoreHealth", "StoreSettings", "Stores", "StreamReader", "open_store"]
 
 TIME_SECONDS: Final = 5.0
 GUARD_SECONDS: Final = 30.0
+PARTITIONS: Final = 64
+PARTITIONS_OF_CLUSTER: Final = 1024
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSettings:
-    """How to reach the store. `url`: redis://, rediss:// or unix:///PATH; password and db in it.
+    """How to reach the store. `url`: one of `address.FORMS`; `user` and `password` win over those in it.
 
-    `durability` is "fsync" or "local" (design §8). `partitions` is fixed when a cluster is created.
+    `durability` is "fsync", "replicated" (by `replicas` of each node) or "local"; docs/stores.md says what each can
+    lose. `partitions` is fixed when a cluster is created; None: as many as suit the kind of store.
     `allow_unsafe` serves on a store that can lose acknowledged work.
     """
 
     url: str
-    partitions: int = 64
+    user: str = ""
+    password: str = field(default="", repr=False)
+    partitions: int | None = None
     durability: str = "fsync"
+    replicas: int = 1
     allow_unsafe: bool = False
     connect_seconds: float = 10.0
 
@@ -64,7 +78,7 @@ class StoreSettings:
 class StoreHealth:
     """What is wrong with the store now: `problems` has a sentence each, none when it is safe and reachable."""
 
-    def __init__(self, flusher: Flusher) -> None:
+    def __init__(self, flusher: Router) -> None:
         self._flusher = flusher
         self.unsafe: list[str] = []
         self.is_nearly_full = False
@@ -95,7 +109,8 @@ class Stores:
     letters: LetterStore
     clock: Clock
     health: StoreHealth
-    flusher: Flusher
+    flusher: Router
+    failovers: Failovers
     partitions: int
     cluster_id: str
 
@@ -110,10 +125,18 @@ async def open_store(settings: StoreSettings) -> AsyncGenerator[Stores]:
         StoreUnsafeError: it would lose acknowledged work, or is another cluster's.
     """
     clock = Clock()
-    flusher = Flusher(Address.parse(settings.url), [script.text for script in all_scripts()])
-    guard = Guard(flusher, partitions=settings.partitions, durability=settings.durability)
+    failovers = Failovers()
+    target = Target.parse(settings.url, user=settings.user, password=settings.password)
+    partitions = settings.partitions or (PARTITIONS_OF_CLUSTER if target.kind is Kind.CLUSTER else PARTITIONS)
+    flusher, watching = _router(target, settings, failovers)
+    guard = Guard(
+        flusher,
+        partitions=partitions,
+        durability=settings.durability,
+        replicas=settings.replicas,
+    )
     health = StoreHealth(flusher)
-    tasks = [asyncio.ensure_future(flusher.run())]
+    tasks = [asyncio.ensure_future(part) for part in (flusher.run(), *watching)]
     try:
         await _connected(flusher, settings.connect_seconds)
         await _follow(flusher, clock)
@@ -122,14 +145,39 @@ async def open_store(settings: StoreSettings) -> AsyncGenerator[Stores]:
         if health.unsafe:
             raise StoreUnsafeError(health.unsafe)
         tasks.append(asyncio.ensure_future(_keep(flusher, clock, guard, health, settings)))
-        yield _stores(flusher, clock, health, settings.partitions, guard.cluster_id)
+        failovers.opened()
+        yield _stores(flusher, clock, health, partitions, guard.cluster_id, failovers)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
 
 
-def _stores(flusher: Flusher, clock: Clock, health: StoreHealth, partitions: int, cluster_id: str) -> Stores:
+def _router(
+    target: Target, settings: StoreSettings, failovers: Failovers
+) -> tuple[Router, list[Coroutine[None, None, None]]]:
+    """What sends calls, and what has to run beside it."""
+    scripts = [script.text for script in all_scripts()]
+    replicas = settings.replicas if settings.durability == "replicated" else 0
+    if target.kind is Kind.CLUSTER:
+        return Cluster(target, scripts, replicas=replicas, failovers=failovers), []
+    fence = Fence(replicas, keys.PULSE) if replicas else None
+    address = target.addresses[0]
+    if target.kind is Kind.NODE:
+        return Flusher(address, scripts, fence=fence, failovers=failovers), []
+    sentinels = Sentinels(target)
+    flusher = Flusher(address, scripts, find=sentinels.find, fence=fence, failovers=failovers)
+    return flusher, [sentinels.follow(flusher)]
+
+
+def _stores(
+    flusher: Router,
+    clock: Clock,
+    health: StoreHealth,
+    partitions: int,
+    cluster_id: str,
+    failovers: Failovers,
+) -> Stores:
     return Stores(
         runs=RunStore(flusher, clock, partitions),
         tasks=TaskStore(flusher, clock, partitions),
@@ -148,12 +196,13 @@ def _stores(flusher: Flusher, clock: Clock, health: StoreHealth, partitions: int
         clock=clock,
         health=health,
         flusher=flusher,
+        failovers=failovers,
         partitions=partitions,
         cluster_id=cluster_id,
     )
 
 
-async def _connected(flusher: Flusher, within_seconds: float) -> None:
+async def _connected(flusher: Router, within_seconds: float) -> None:
     """Wait for the connection, unless the store refuses us: that does not pass by itself."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(within_seconds):
@@ -162,7 +211,7 @@ async def _connected(flusher: Flusher, within_seconds: float) -> None:
         raise flusher.problem or StoreUnavailableError("the store does not answer")
 
 
-async def _follow(flusher: Flusher, clock: Clock) -> None:
+async def _follow(flusher: Router, clock: Clock) -> None:
     seconds, micros = await flusher.submit(("TIME",), list[bytes])
     clock.heard(int(seconds) * 1000 + int(micros) / 1000)
 
@@ -182,7 +231,7 @@ async def _check(guard: Guard, health: StoreHealth, settings: StoreSettings) -> 
 
 
 async def _keep(
-    flusher: Flusher, clock: Clock, guard: Guard, health: StoreHealth, settings: StoreSettings
+    flusher: Router, clock: Clock, guard: Guard, health: StoreHealth, settings: StoreSettings
 ) -> None:
     """Follow the store's clock and check that it stays safe, until cancelled."""
     loop = asyncio.get_running_loop()
@@ -192,7 +241,7 @@ async def _keep(
         try:
             await _follow(flusher, clock)
             health.is_nearly_full = await guard.is_nearly_full()
-            if loop.time() >= check_at:
+            if health.unsafe or loop.time() >= check_at:
                 check_at = loop.time() + GUARD_SECONDS
                 await _check(guard, health, settings)
         except StoreError as error:

@@ -15,15 +15,15 @@ from aiki_server.core.runs import (
     TimerKind,
 )
 from aiki_server.store import keys, replies
-from aiki_server.store.flusher import Again
+from aiki_server.store.calls import Again
 from aiki_server.store.scripts import script
 
 if TYPE_CHECKING:
     from asyncio import Future
 
+    from aiki_server.store.calls import Router
     from aiki_server.store.clock import Clock
     from aiki_server.store.connection import Argument, Reply
-    from aiki_server.store.flusher import Flusher
 
 ResetOutcome = Terminated | Started | IdTaken | Changed | NotFound
 
@@ -31,7 +31,7 @@ ResetOutcome = Terminated | Started | IdTaken | Changed | NotFound
 class BranchStore:
     """Run ids are taken to be valid here: they come from the store."""
 
-    def __init__(self, flusher: Flusher, clock: Clock) -> None:
+    def __init__(self, flusher: Router, clock: Clock) -> None:
         self._flusher = flusher
         self._clock = clock
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final, cast
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
 
-from aiki_server.store.errors import StoreUnavailableError, error_of
+from aiki_server.store.address import Address
+from aiki_server.store.errors import StoreError, StoreUnavailableError, StoreUnsafeError, error_of
 
 # A reply as hiredis gives it: None, int, bytes, an error, or a list of replies. Decoders give it its type.
 Reply = Any
@@ -24,45 +23,6 @@ Argument = str | bytes | int
 
 CONNECT_SECONDS: Final = 5.0
 REPLY_SECONDS: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where the store is, as a URL says."""
-
-    path: str = ""
-    host: str = "localhost"
-    port: int = 6379
-    tls: bool = False
-    username: str = ""
-    password: str = ""
-    database: int = 0
-
-    @classmethod
-    def parse(cls, url: str) -> Address:
-        """From redis://, rediss:// or unix:///PATH.
-
-        Raises:
-            ValueError: the URL is none of these.
-        """
-        parts = urlsplit(url)
-        user, password = unquote(parts.username or ""), unquote(parts.password or "")
-        if parts.scheme in {"unix", "redis+unix"}:
-            database = int(parse_qs(parts.query).get("db", ["0"])[0])
-            return cls(path=unquote(parts.path), username=user, password=password, database=database)
-        if parts.scheme not in {"redis", "rediss", "valkey", "valkeys"}:
-            raise ValueError(f"the store's address is redis://, rediss:// or unix:///PATH, not {url!r}")
-        return cls(
-            host=parts.hostname or "localhost",
-            port=parts.port or 6379,
-            tls=parts.scheme in {"rediss", "valkeys"},
-            username=user,
-            password=password,
-            database=int(parts.path.strip("/") or 0),
-        )
-
-    def __str__(self) -> str:
-        return self.path or f"{self.host}:{self.port}"
 
 
 class Connection(asyncio.Protocol):
@@ -73,6 +33,7 @@ class Connection(asyncio.Protocol):
         self._on_reply = on_reply
         self._reader = hiredis.Reader(notEnoughData=self)
         self._transport: asyncio.Transport | None = None
+        self._ended_by: Exception | None = None
 
     def send(self, data: bytes) -> None:
         """Send packed commands; nothing happens when the connection is lost (see `closed`)."""
@@ -93,11 +54,27 @@ class Connection(asyncio.Protocol):
             reader.feed(data)
             while (reply := reader.gets()) is not self:
                 self._on_reply(reply)
-        except hiredis.ProtocolError:
+        except hiredis.ProtocolError as error:
+            self._ended_by = error
             self.abort()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended_by = self._ended_by or exc
         self._end()
+
+    def why_lost(self, address: Address) -> StoreError:
+        """What to tell of a connection that ended before it was of use."""
+        match self._ended_by:
+            case ssl.SSLError() as error:
+                return _tls_refused(address, error)
+            case hiredis.ProtocolError():
+                reason = f"What answers at {address} does not speak Redis' protocol: is it a port for TLS (rediss://)?"
+                return StoreUnsafeError([reason])
+            case _:
+                hint = (
+                    "" if address.tls or address.path else " (if this is its port for TLS, write rediss://)"
+                )
+                return StoreUnavailableError(f"the store at {address} has ended the connection{hint}")
 
     def _end(self) -> None:
         if not self.closed.done():
@@ -151,15 +128,18 @@ async def connect(address: Address, make: Callable[[], Connection]) -> Connectio
         holder.append(make())
         return holder[0]
 
+    context = address.context()
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             if address.path:
                 await loop.create_unix_connection(factory, address.path)
             else:
-                context = ssl.create_default_context() if address.tls else None
                 await loop.create_connection(factory, address.host, address.port, ssl=context)
+    except ssl.SSLError as error:
+        raise _tls_refused(address, error) from error
     except (OSError, TimeoutError) as error:
-        reason = str(error) or f"it did not answer within {CONNECT_SECONDS:g} s"
+        hint = ": does it speak TLS?" if address.tls else ""
+        reason = str(error) or f"it did not answer within {CONNECT_SECONDS:g} s{hint}"
         raise StoreUnavailableError(f"the store at {address} cannot be reached: {reason}") from error
     return holder[0]
 
@@ -184,9 +164,29 @@ async def connect_caller(address: Address) -> Caller:
     """
     caller = Caller()
     await connect(address, lambda: caller.connection)
-    for command in handshake(address):
-        await caller.call(*command)
+    try:
+        for command in handshake(address):
+            await caller.call(*command)
+    except BaseException:
+        caller.connection.abort()
+        raise
     return caller
+
+
+def _tls_refused(address: Address, error: ssl.SSLError) -> StoreUnsafeError:
+    """It does not pass by itself."""
+    reason = error.reason or str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        detail = (
+            f"shows a certificate that is not trusted ({error.verify_message}): name its CA with ?ca=PATH"
+        )
+    elif "CERTIFICATE" in reason or "ALERT" in reason:
+        detail = f"refuses our certificate ({reason}): name one with ?cert=PATH&key=PATH"
+    elif reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}:
+        detail = "does not speak TLS: write redis://, or give its port for TLS"
+    else:
+        detail = f"cannot be spoken to by TLS ({reason})"
+    return StoreUnsafeError([f"The store at {address} {detail}."])
 
 
 # hiredis types the argument as a tuple of one.

@@ -17,15 +17,15 @@ from aiki_server.core.runs import (
     WrongState,
 )
 from aiki_server.store import keys, replies
-from aiki_server.store.flusher import Again
+from aiki_server.store.calls import Again
 from aiki_server.store.scripts import script
 
 if TYPE_CHECKING:
     from asyncio import Future
 
+    from aiki_server.store.calls import Router
     from aiki_server.store.clock import Clock
     from aiki_server.store.connection import Reply
-    from aiki_server.store.flusher import Flusher
 
 CHILD_PAGE = 200
 
@@ -33,7 +33,7 @@ CHILD_PAGE = 200
 class ControlStore:
     """Run ids are taken to be valid here: they come from the store."""
 
-    def __init__(self, flusher: Flusher, clock: Clock) -> None:
+    def __init__(self, flusher: Router, clock: Clock) -> None:
         self._flusher = flusher
         self._clock = clock
 
@@ -180,6 +180,25 @@ class ControlStore:
     def outbox_done(self, *, partition: int, entry_ids: list[str]) -> Future[None]:
         """These have been acted on."""
         return self._flusher.submit(("XDEL", keys.outbox(partition), *entry_ids), replies.nothing)
+
+    def send_again(self, record: RunRecord, kind: str, event: bytes, *, address: str = "") -> Future[None]:
+        """Put an entry of this run into its outbox, as new."""
+        outbox = f"{keys.tag_of(record.run_id)}outbox"
+        pairs = (
+            "k",
+            kind,
+            "n",
+            record.namespace,
+            "s",
+            record.run_id,
+            "t",
+            record.run_id,
+            "a",
+            address,
+            "d",
+            event,
+        )
+        return self._flusher.submit(("XADD", outbox, "*", *pairs), replies.nothing)
 
     def _settle(self, parent: str, address: str, event: bytes, state: str) -> Again[Attention | None]:
         prefix = keys.tag_of(parent)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aiki_server.core.runs import Delivered, NotFound, RunClosed
 from aiki_server.store import keys, replies
-from aiki_server.store.flusher import Again
+from aiki_server.store.calls import Again
 from aiki_server.store.scripts import script
 
 if TYPE_CHECKING:

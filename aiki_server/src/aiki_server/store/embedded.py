@@ -18,7 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from aiki_server.store.connection import Address, connect_caller
+from aiki_server.store.address import Address
+from aiki_server.store.connection import connect_caller
 from aiki_server.store.errors import StoreError, StoreUnavailableError
 
 if TYPE_CHECKING:

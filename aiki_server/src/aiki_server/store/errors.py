@@ -45,6 +45,7 @@ class Verdict(Enum):
 
     RELOAD = "load the scripts and send the call again"
     RETRY = "send the call again a little later"
+    REDIRECT = "the node that has the keys is another: send the call there"
     RECONNECT = "the node is not the one it was: connect again, then send the call again"
     FAIL = "tell the caller"
 
@@ -52,7 +53,10 @@ class Verdict(Enum):
 VERDICTS: Final = {
     "NOSCRIPT": Verdict.RELOAD,
     "LOADING": Verdict.RETRY,
+    "MOVED": Verdict.REDIRECT,
+    "ASK": Verdict.REDIRECT,
     "TRYAGAIN": Verdict.RETRY,
+    "UNBLOCKED": Verdict.RETRY,
     "BUSY": Verdict.RETRY,
     "CLUSTERDOWN": Verdict.RETRY,
     "MISCONF": Verdict.RETRY,
@@ -66,9 +70,14 @@ _REFUSALS: Final = {
     "NOAUTH": "The store wants a password: put it into its URL.",
     "WRONGPASS": "The store refuses the user name or password.",
     "NOPERM": "The store's ACL forbids this user what Aiki needs.",
-    "MOVED": "The store is a node of a Redis Cluster, which this version cannot use: give it a single node.",
-    "ASK": "The store is a node of a Redis Cluster, which this version cannot use: give it a single node.",
-    "CROSSSLOT": "The store is a node of a Redis Cluster, which this version cannot use: give it a single node.",
+}
+
+_WRONG_URL: Final = {
+    "ERR AUTH <password> called without any password": "The store has no password: take the one given away.",
+    "ERR Client sent AUTH, but no password is set": "The store has no password: take the one given away.",
+    "ERR DB index is out of range": "The store has no such database: change the number in its URL.",
+    "ERR SELECT is not allowed in cluster mode": "A Cluster has no databases: write redis+cluster://HOST:PORT.",
+    "ERR This instance has cluster support disabled": "The store is no Cluster: write redis://HOST:PORT.",
 }
 
 
@@ -82,6 +91,9 @@ def error_of(message: str) -> StoreError:
     code = message.partition(" ")[0]
     if code in _REFUSALS:
         return StoreUnsafeError([f"{_REFUSALS[code]} ({message})"])
+    for start, sentence in _WRONG_URL.items():
+        if message.startswith(start):
+            return StoreUnsafeError([f"{sentence} ({message})"])
     if code == "OOM":
         return StoreFullError(f"The store is out of memory: give it more, or purge closed runs. ({message})")
     if code in VERDICTS:

@@ -20,6 +20,7 @@ RETURNED: Final = "aiki:returned"
 HANDLERS: Final = "aiki:handlers"
 LANES: Final = "aiki:lanes"
 META: Final = "aiki:meta"
+PULSE: Final = "aiki:pulse"
 
 GROUP: Final = "aiki"
 

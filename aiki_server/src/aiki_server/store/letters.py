@@ -9,13 +9,13 @@ from aiki_server.store import keys, replies
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from aiki_server.store.flusher import Flusher
+    from aiki_server.store.calls import Router
 
 TTL_MS: Final = 30_000
 
 
 class LetterStore:
-    def __init__(self, flusher: Flusher) -> None:
+    def __init__(self, flusher: Router) -> None:
         self._flusher = flusher
 
     def send(self, *, coordinator_id: str, name: str, letter: bytes) -> Future[None]:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Collection
 
+    from aiki_server.store.calls import Router
     from aiki_server.store.connection import Reply
-    from aiki_server.store.flusher import Flusher
 
 ROUNDS_MAX: Final = 10
 STALLED_MAX: Final = 1_000
@@ -29,7 +29,7 @@ Position = tuple[int, str]
 
 
 class ListingStore:
-    def __init__(self, flusher: Flusher, partitions: int) -> None:
+    def __init__(self, flusher: Router, partitions: int) -> None:
         self._flusher = flusher
         self._partitions = partitions
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from aiki_server.core.runs import LeaseToken
+    from aiki_server.store.calls import Router
     from aiki_server.store.connection import Reply
-    from aiki_server.store.flusher import Flusher
 
 LINES_KEPT: Final = 1_000
 LINES_MAX: Final = 200
@@ -23,7 +23,7 @@ LINES_MAX: Final = 200
 class LogStore:
     """Lines are serialized LogLines; the store orders them by their time."""
 
-    def __init__(self, flusher: Flusher) -> None:
+    def __init__(self, flusher: Router) -> None:
         self._flusher = flusher
 
     def append(self, token: LeaseToken, lines: Sequence[tuple[int, bytes]]) -> Future[bool]:

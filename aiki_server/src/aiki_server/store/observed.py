@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Iterable
 
+    from aiki_server.store.calls import Router
     from aiki_server.store.connection import Reply
-    from aiki_server.store.flusher import Flusher
 
 INDEXES: Final[tuple[str, ...]] = ("open", "stalled")
 
@@ -41,7 +41,7 @@ class Memory:
 class ObservationStore:
     """Everything goes by the flusher, in one pipeline with what else there is."""
 
-    def __init__(self, flusher: Flusher) -> None:
+    def __init__(self, flusher: Router) -> None:
         self._flusher = flusher
 
     async def handlers(self) -> list[tuple[str, str, str]]:

@@ -11,7 +11,7 @@ from aiki_server.store import keys, replies
 if TYPE_CHECKING:
     from asyncio import Future
 
-    from aiki_server.store.flusher import Flusher
+    from aiki_server.store.calls import Router
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Served:
 
 
 class PictureStore:
-    def __init__(self, flusher: Flusher, partitions: int) -> None:
+    def __init__(self, flusher: Router, partitions: int) -> None:
         self._flusher = flusher
         self._partitions = partitions
 

@@ -9,21 +9,21 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from aiki_server.core.runs import Hint
 from aiki_server.store import keys, replies
-from aiki_server.store.connection import REPLY_SECONDS, connect_caller
-from aiki_server.store.errors import StoreScriptError
-from aiki_server.store.flusher import Again
+from aiki_server.store.calls import Again
+from aiki_server.store.errors import StoreError, StoreScriptError
+from aiki_server.store.reader import StreamReader, hints_of
+from aiki_server.store.scripts import script
 
 if TYPE_CHECKING:
     from asyncio import Future
-    from collections.abc import AsyncGenerator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Container, Iterable, Mapping
 
     from aiki_server.core.matching import Lane
-    from aiki_server.core.runs import Attention, TaskAttention
+    from aiki_server.core.runs import Attention, Hint, TaskAttention
+    from aiki_server.store.calls import Router
     from aiki_server.store.clock import Clock
-    from aiki_server.store.connection import Argument, Caller, Reply
-    from aiki_server.store.flusher import Flusher
+    from aiki_server.store.connection import Reply
 
 MESSAGES_MAX: Final = 10_000
 READY_FIELD: Final = "m"
@@ -31,79 +31,8 @@ TELL_LANE_MS: Final = 60_000
 """How often a coordinator says of a lane that it is in use."""
 
 
-class StreamReader:
-    """Blocking reads of one coordinator. One call at a time; a failed one closes the reader: open another."""
-
-    def __init__(
-        self, caller: Caller, flusher: Flusher, client_id: int, coordinator_id: str, last_id: str
-    ) -> None:
-        self._caller = caller
-        self._flusher = flusher
-        self._client_id = client_id
-        self._coordinator_id = coordinator_id
-        self._last_id = last_id
-        self._groups: set[str] = set()
-
-    async def read(self, streams: Iterable[str], *, count: int, block_ms: int) -> list[Hint]:
-        """New entries of these streams of work, at most *count* of each; empty when *block_ms* are over.
-
-        Raises:
-            StoreError: the connection was lost; what was read and not returned is claimed later.
-        """
-        names = sorted(set(streams))
-        for name in names:
-            if name not in self._groups:
-                await self._make_group(name)
-        command: tuple[Argument, ...] = ("XREADGROUP", "GROUP", keys.GROUP, self._coordinator_id)
-        command += ("COUNT", count, "BLOCK", max(block_ms, 1), "STREAMS", *names, *(">" for _ in names))
-        try:
-            reply = await self._caller.call(*command, wait_seconds=block_ms / 1000 + REPLY_SECONDS)
-        except StoreScriptError as error:
-            if not str(error).startswith("NOGROUP"):
-                raise
-            self._groups.clear()
-            return []
-        return [hint for name, entries in reply or () for hint in _hints(name.decode(), entries)]
-
-    def interrupt(self) -> Future[bool]:
-        """Have a read that blocks return now, with nothing; false when it did not block (yet)."""
-        return self._flusher.submit(("CLIENT", "UNBLOCK", self._client_id), bool)
-
-    async def read_messages(self, *, block_ms: int, count: int = 1000) -> list[bytes]:
-        """What was published to this coordinator since the last call, or since the reader was opened.
-
-        Raises:
-            StoreError: the connection was lost.
-        """
-        stream = keys.coordinator_stream(self._coordinator_id)
-        reply = await self._caller.call(
-            "XREAD",
-            "COUNT",
-            count,
-            "BLOCK",
-            max(block_ms, 1),
-            "STREAMS",
-            stream,
-            self._last_id,
-            wait_seconds=block_ms / 1000 + REPLY_SECONDS,
-        )
-        if not reply:
-            return []
-        entries = reply[0][1]
-        self._last_id = entries[-1][0].decode()
-        return [fields[1] for _, fields in entries]
-
-    async def _make_group(self, stream: str) -> None:
-        try:
-            await self._caller.call("XGROUP", "CREATE", stream, keys.GROUP, "0", "MKSTREAM")
-        except StoreScriptError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise
-        self._groups.add(stream)
-
-
 class QueueStore:
-    def __init__(self, flusher: Flusher, clock: Clock) -> None:
+    def __init__(self, flusher: Router, clock: Clock) -> None:
         self._flusher = flusher
         self._clock = clock
         self._told: dict[Lane, int] = {}
@@ -117,8 +46,10 @@ class QueueStore:
         now_ms = self._clock.now_ms()
         if self._told.get(lane, 0) + TELL_LANE_MS < now_ms:
             self._told[lane] = now_ms
-            self._flusher.submit(("ZADD", keys.LANES, now_ms, keys.lane_member(lane)), replies.nothing)
-        command = ("XADD", keys.queue_stream(lane), "*", READY_FIELD, replies.member_of(attention))
+            told = script("set_scores").command((keys.LANES,), ("", now_ms, keys.lane_member(lane)))
+            self._flusher.submit(told, replies.nothing)
+        arguments = (READY_FIELD, replies.member_of(attention), 0)
+        command = script("add_entry").command((keys.queue_stream(lane),), arguments)
         return self._flusher.submit(command, _text)
 
     def withdraw(self, lane: Lane, entry_id: str) -> Future[None]:
@@ -205,36 +136,34 @@ class QueueStore:
         command = ("XAUTOCLAIM", stream, keys.GROUP, consumer, idle_ms, cursor, "COUNT", count)
 
         def decode(reply: Reply) -> tuple[str, list[Hint]]:
-            return reply[0].decode(), list(_hints(stream, reply[1]))
+            return reply[0].decode(), list(hints_of(stream, reply[1]))
 
         def group_made(_: Reply) -> Again[tuple[str, list[Hint]]]:
             return Again(command, decode)
 
-        ensure = ("XGROUP", "CREATE", stream, keys.GROUP, "0", "MKSTREAM")
-        return self._flusher.submit(ensure, group_made, allowed="BUSYGROUP")
+        return self._flusher.submit(script("make_group").command((stream,), (keys.GROUP,)), group_made)
 
     @asynccontextmanager
     async def reader(self, *, coordinator_id: str) -> AsyncGenerator[StreamReader]:
-        """A reader with a connection of its own, which sees messages published from now on.
+        """A reader with connections of its own, which sees messages published from now on.
 
         Raises:
             StoreUnavailableError: the store cannot be reached now.
         """
-        caller = await connect_caller(self._flusher.address)
+        reader = StreamReader(self._flusher, coordinator_id)
         try:
-            last = await caller.call(
-                "XREVRANGE", keys.coordinator_stream(coordinator_id), "+", "-", "COUNT", 1
-            )
-            client_id: int = await caller.call("CLIENT", "ID")
-            last_id = last[0][0].decode() if last else "0-0"
-            yield StreamReader(caller, self._flusher, client_id, coordinator_id, last_id)
+            await reader.begin()
+            yield reader
+        except StoreError:
+            self._flusher.look_again()
+            raise
         finally:
-            caller.connection.abort()
+            reader.close()
 
     def publish(self, *, coordinator_id: str, message: bytes) -> Future[None]:
         """Tell one coordinator something (a poke, a cancel, a closed run); capped, may be lost."""
         stream = keys.coordinator_stream(coordinator_id)
-        command = ("XADD", stream, "MAXLEN", "~", MESSAGES_MAX, "*", READY_FIELD, message)
+        command = script("add_entry").command((stream,), (READY_FIELD, message, MESSAGES_MAX))
         return self._flusher.submit(command, replies.nothing)
 
     async def backlog(self, streams: Iterable[str]) -> Mapping[str, int]:
@@ -249,6 +178,25 @@ class QueueStore:
                 found[stream] = _entry_ms(entries[0][0])
         return found
 
+    async def forget_readers(self, stream: str, alive: Container[str]) -> None:
+        """Take readers that are not alive, and have read nothing that is still to be done, out of the group."""
+        try:
+            readers: list[list[Reply]] = await self._flusher.submit(
+                ("XINFO", "CONSUMERS", stream, keys.GROUP), replies.as_it_is
+            )
+        except StoreScriptError as error:
+            # Hints nobody has read yet: no group, or not even a stream.
+            if not str(error).startswith(("NOGROUP", "ERR no such key")):
+                raise
+            return
+        for reader in readers:
+            facts = dict(zip(reader[::2], reader[1::2], strict=True))
+            name = facts[b"name"].decode()
+            if name not in alive and not facts[b"pending"]:
+                await self._flusher.submit(
+                    ("XGROUP", "DELCONSUMER", stream, keys.GROUP, name), replies.nothing, allowed="NOGROUP"
+                )
+
 
 def _text(reply: bytes) -> str:
     return reply.decode()
@@ -256,10 +204,3 @@ def _text(reply: bytes) -> str:
 
 def _entry_ms(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
-
-
-def _hints(stream: str, entries: list[Reply]) -> Iterable[Hint]:
-    for entry_id, fields in entries:
-        if fields:
-            run_id, address = keys.split_ready(fields[1].decode())
-            yield Hint(stream, entry_id.decode(), run_id, address)

@@ -36,13 +36,14 @@ from aiki_server.core.runs import (
     StartRun,
 )
 from aiki_server.store import keys, replies
+from aiki_server.store.calls import Again
 from aiki_server.store.deliver import Delivery
-from aiki_server.store.flusher import Again, Flusher
 from aiki_server.store.scripts import script
 
 if TYPE_CHECKING:
     from asyncio import Future
 
+    from aiki_server.store.calls import Router
     from aiki_server.store.clock import Clock
     from aiki_server.store.connection import Argument, Reply
 
@@ -50,7 +51,7 @@ PAGE_BYTES: Final = 1_000_000
 
 
 class RunStore:
-    def __init__(self, flusher: Flusher, clock: Clock, partitions: int) -> None:
+    def __init__(self, flusher: Router, clock: Clock, partitions: int) -> None:
         self._flusher = flusher
         self._clock = clock
         self._partitions = partitions

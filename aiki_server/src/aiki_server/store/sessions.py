@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiki_server.store import keys, replies
-from aiki_server.store.flusher import Again
+from aiki_server.store.calls import Again
 from aiki_server.store.scripts import script
 
 if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Iterable
 
+    from aiki_server.store.calls import Router
     from aiki_server.store.clock import Clock
     from aiki_server.store.connection import Reply
-    from aiki_server.store.flusher import Flusher
 
 
 DAY_MS: Final = 86_400_000
@@ -30,7 +30,7 @@ class Losses:
 
 
 class SessionStore:
-    def __init__(self, flusher: Flusher, clock: Clock) -> None:
+    def __init__(self, flusher: Router, clock: Clock) -> None:
         self._flusher = flusher
         self._clock = clock
 
@@ -52,14 +52,14 @@ class SessionStore:
         now_ms = self._clock.now_ms()
         for key in (keys.LOST, keys.RETURNED):
             self._flusher.submit(("ZREMRANGEBYSCORE", key, "-inf", now_ms - DAY_MS), replies.nothing)
-        self._flusher.submit(("ZADD", keys.LOST, now_ms, incarnation), replies.nothing)
+        lost = script("set_scores").command((keys.LOST,), ("", now_ms, incarnation))
+        self._flusher.submit(lost, replies.nothing)
         return self.remove(incarnation=incarnation)
 
     def returned(self, *, incarnation: str) -> Future[None]:
         """Its worker lives: it was taken for dead by mistake, which is held against nobody."""
-        return self._flusher.submit(
-            ("ZADD", keys.RETURNED, self._clock.now_ms(), incarnation), replies.nothing
-        )
+        command = script("set_scores").command((keys.RETURNED,), ("", self._clock.now_ms(), incarnation))
+        return self._flusher.submit(command, replies.nothing)
 
     async def lost(self) -> Losses:
         """Who was lost, and who came back, within a day."""
@@ -128,7 +128,8 @@ class SessionStore:
             return self._flusher.answer(None)
         until = self._clock.now_ms() + ttl_ms
         pairs = [part for member in members for part in (until, member)]
-        return self._flusher.submit(("ZADD", key, *pairs), replies.nothing)
+        command = script("set_scores").command((key,), ("", *pairs))
+        return self._flusher.submit(command, replies.nothing)
 
     def _scores(self, key: str) -> Future[dict[str, int]]:
         return self._flusher.submit(("ZRANGE", key, 0, -1, "WITHSCORES"), _scores)

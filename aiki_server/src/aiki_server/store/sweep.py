@@ -12,13 +12,13 @@ from aiki_server.store.scripts import script
 if TYPE_CHECKING:
     from asyncio import Future
 
+    from aiki_server.store.calls import Router
     from aiki_server.store.clock import Clock
     from aiki_server.store.connection import Reply
-    from aiki_server.store.flusher import Flusher
 
 
 class SweepStore:
-    def __init__(self, flusher: Flusher, clock: Clock) -> None:
+    def __init__(self, flusher: Router, clock: Clock) -> None:
         self._flusher = flusher
         self._clock = clock
 
@@ -91,7 +91,7 @@ class SweepStore:
             return self._flusher.answer(None)
         now_ms = self._clock.now_ms()
         pairs = [part for entry in entries for part in (now_ms, replies.member_of(entry.attention))]
-        command = ("ZADD", f"{keys.tag(partition)}ready", "XX", *pairs)
+        command = script("set_scores").command((f"{keys.tag(partition)}ready",), ("XX", *pairs))
         return self._flusher.submit(command, replies.nothing)
 
     def holders(self, *, partition: int) -> Future[list[str]]:

@@ -25,13 +25,13 @@ from aiki_server.store.scripts import script
 if TYPE_CHECKING:
     from asyncio import Future
 
+    from aiki_server.store.calls import Router
     from aiki_server.store.clock import Clock
     from aiki_server.store.connection import Reply
-    from aiki_server.store.flusher import Flusher
 
 
 class TaskStore:
-    def __init__(self, flusher: Flusher, clock: Clock, partitions: int) -> None:
+    def __init__(self, flusher: Router, clock: Clock, partitions: int) -> None:
         self._flusher = flusher
         self._clock = clock
         self._partitions = partitions

@@ -11,13 +11,13 @@ from aiki_server.store.scripts import script
 if TYPE_CHECKING:
     from asyncio import Future
 
+    from aiki_server.store.calls import Router
     from aiki_server.store.clock import Clock
     from aiki_server.store.connection import Reply
-    from aiki_server.store.flusher import Flusher
 
 
 class TimerStore:
-    def __init__(self, flusher: Flusher, clock: Clock) -> None:
+    def __init__(self, flusher: Router, clock: Clock) -> None:
         self._flusher = flusher
         self._clock = clock
         self._fire = script("fire")

@@ -1,14 +1,13 @@
 #!lua
 -- meta: whose store this is; claims an empty one.
 -- KEYS[1]   aiki:meta  hash
--- KEYS[2]   aiki:coordinators   KEYS[3]  aiki:handlers: there as soon as anybody has used the store
--- ARGV[1]   schema   [2]  partitions   [3]  cluster id to give it if it is new   [4]  '1': it must not be new
+-- ARGV[1]   schema   [2]  partitions   [3]  cluster id to give it if it is new   [4]  '1': it has been used, and must not be new
 -- Returns   {schema, partitions, cluster id}, or nil when it was used before and has lost its meta.
 local meta = redis.call('HMGET', KEYS[1], 'schema', 'partitions', 'cluster')
 if meta[1] then
   return meta
 end
-if ARGV[4] == '1' or redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 then
+if ARGV[4] == '1' then
   return nil
 end
 redis.call('HSET', KEYS[1], 'schema', ARGV[1], 'partitions', ARGV[2], 'cluster', ARGV[3])

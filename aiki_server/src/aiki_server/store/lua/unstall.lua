@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- unstall: wake a stalled run.
 -- KEYS[1]   run  hash   KEYS[2]  ready  zset   KEYS[3]  index of stalled runs  zset
 -- ARGV[1]   run id   [2]  now_ms

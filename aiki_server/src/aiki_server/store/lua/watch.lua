@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- watch: have a coordinator told when a run closes or stalls.
 -- KEYS[1]   run  hash
 -- ARGV[1]   coordinator id, without spaces
