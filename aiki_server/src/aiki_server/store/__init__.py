@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -42,7 +43,7 @@ from aiki_server.store.tasks import TaskStore
 from aiki_server.store.timers import TimerStore
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Coroutine, Generator
 
     from aiki_server.store.calls import Router
 
@@ -50,6 +51,7 @@ __all__ = ["Clock", "StoreHealth", "StoreSettings", "Stores", "StreamReader", "o
 
 TIME_SECONDS: Final = 5.0
 GUARD_SECONDS: Final = 30.0
+SILENT_SECONDS: Final = 3.0
 PARTITIONS: Final = 64
 PARTITIONS_OF_CLUSTER: Final = 1024
 
@@ -82,11 +84,24 @@ class StoreHealth:
         self._flusher = flusher
         self.unsafe: list[str] = []
         self.is_nearly_full = False
+        self._asked_at: float | None = None
 
     @property
     def problems(self) -> list[str]:
-        unreachable = [] if self._flusher.problem is None else [str(self._flusher.problem)]
-        return unreachable + self.unsafe
+        if self._flusher.problem is not None:
+            return [str(self._flusher.problem), *self.unsafe]
+        silent_s = 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
+        silent = [f"The store has not answered for {silent_s:.0f} s."] if silent_s > SILENT_SECONDS else []
+        return silent + self.unsafe
+
+    @contextlib.contextmanager
+    def asking(self) -> Generator[None]:
+        """While an answer is waited for: one that hangs has a connection and is of no use."""
+        self._asked_at = time.monotonic()
+        try:
+            yield
+        finally:
+            self._asked_at = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +254,8 @@ async def _keep(
     while True:
         await asyncio.sleep(TIME_SECONDS)
         try:
-            await _follow(flusher, clock)
+            with health.asking():
+                await _follow(flusher, clock)
             health.is_nearly_full = await guard.is_nearly_full()
             if health.unsafe or loop.time() >= check_at:
                 check_at = loop.time() + GUARD_SECONDS
