@@ -1,6 +1,7 @@
 """Loops that share grpc's poller end quietly, and nothing else is kept quiet."""
 
 import asyncio
+import errno
 import logging
 import threading
 from collections.abc import Generator
@@ -26,6 +27,8 @@ def _record(message: str, error: BaseException | None) -> logging.LogRecord:
     [
         (CALLBACK, BlockingIOError(), True),
         (CALLBACK, RuntimeError("Event loop is closed"), True),
+        (CALLBACK, OSError(errno.EBADF, "Bad file descriptor"), True),
+        (CALLBACK, OSError(errno.ENOMEM, "Out of memory"), False),
         (CALLBACK, RuntimeError("a bug"), False),
         (CALLBACK, None, False),
         ("Exception in callback shop.charge()", RuntimeError("Event loop is closed"), False),

@@ -2,22 +2,26 @@
 
 A process has one poller thread for all its event loops, and wakes every one of them for each completion. The
 loop that comes second finds nothing to read (BlockingIOError), and the completion of a call that was
-cancelled may come after the loop it was made on has ended ("Event loop is closed"). Neither loses
-anything: a completion is handed over by whichever loop took it, and nobody waits on a loop that is closed. But
-asyncio logs both with a traceback. Invariant: nothing else that asyncio logs is dropped.
+cancelled may come after the loop it was made on has ended ("Event loop is closed"), or when the poller has closed
+its socket in another thread (EBADF). None of them loses anything: a completion is handed over by whichever loop took it, and nobody waits on a loop that is closed. But
+asyncio logs all of them with a traceback. Invariant: nothing else that asyncio logs is dropped.
 """
 
+import errno
 import logging
 
 CALLBACK = "PollerCompletionQueue._handle_events"
 
 
 def is_noise(record: logging.LogRecord) -> bool:
-    """Whether *record* tells one of the two."""
+    """Whether *record* tells one of the three."""
     error = record.exc_info[1] if record.exc_info else None
-    if not isinstance(error, BlockingIOError) and str(error) != "Event loop is closed":
-        return False
-    return CALLBACK in record.getMessage()
+    is_harmless = (
+        isinstance(error, BlockingIOError)
+        or (isinstance(error, OSError) and error.errno == errno.EBADF)
+        or str(error) == "Event loop is closed"
+    )
+    return is_harmless and CALLBACK in record.getMessage()
 
 
 def be_quiet() -> None:
