@@ -6,6 +6,7 @@ Invariant: what is wrong is told before anything is started, and a key nobody kn
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import tomllib
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 FILE: Final = "aiki.toml"
 FILE_VARIABLE: Final = "AIKI_CONFIG"
 PREFIX: Final = "AIKI_SERVER_"
+# What Kubernetes sets in every pod for a Service that is called aiki-server.
+SERVICE_LINK: Final = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP)(_\w+)?)?")
 SECTION: Final = "server"
 # Every table of the file; the others are read by the client and the worker.
 SECTIONS: Final = frozenset({"client", "server", "worker"})
@@ -160,6 +163,7 @@ def load_settings(**given: object) -> ServerSettings:
         ServerSettingsError: names the setting and what is wrong with it.
     """
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    _refuse_unknown_variables()
     try:
         return ServerSettings(**values)
     except ValidationError as error:
@@ -182,6 +186,17 @@ def origins(given: Mapping[str, object]) -> dict[str, str]:
         return os.environ.get(FILE_VARIABLE, FILE) if name in section else "default"
 
     return {name: origin(name) for name in ServerSettings.model_fields}
+
+
+def _refuse_unknown_variables() -> None:
+    """A typo in the environment is an error as one in the file is; what Kubernetes puts there is none."""
+    known = {*ServerSettings.model_fields} | {f"{name}_file" for name in ServerSettings.model_fields}
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(PREFIX)
+        if variable.startswith(PREFIX) and name.lower() not in known and not SERVICE_LINK.fullmatch(name):
+            near = difflib.get_close_matches(name.lower(), known, 1)
+            hint = f": did you mean {PREFIX}{near[0].upper()}?" if near else ""
+            raise ServerSettingsError(f"{variable}: there is no such setting{hint}")
 
 
 def _read_named_files() -> dict[str, Any]:

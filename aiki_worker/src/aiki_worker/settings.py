@@ -28,6 +28,7 @@ from aiki_client.settings import (
     problems,
     read_named_files,
     read_section,
+    refuse_unknown_variables,
 )
 from aiki_task.durations import Duration, parse
 from aiki_task.errors import PlacementError
@@ -253,6 +254,7 @@ def load_settings(**given: object) -> WorkerSettings:
         SettingsError: the client's settings, which give the address, are wrong.
     """
     values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    refuse_unknown_variables(WorkerSettings, WorkerSettingsError)
     try:
         return WorkerSettings(**values)
     except ValidationError as error:

@@ -74,3 +74,14 @@ def test_check_config_refuses_what_is_wrong(folder: Path) -> None:
 
     assert checked.exit_code == 2
     assert "partition: there is no such setting" in checked.output
+
+
+def test_a_typo_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named, with what may have been meant; what Kubernetes sets for a Service is no typo."""
+    monkeypatch.setenv("AIKI_SERVER_SERVICE_HOST", "10.0.0.1")
+    monkeypatch.setenv("AIKI_SERVER_PORT_7700_TCP_ADDR", "10.0.0.1")
+    assert load_settings().listen == "127.0.0.1:7700"
+
+    monkeypatch.setenv("AIKI_SERVER_RETENTION_DAY", "3")
+    with pytest.raises(ServerSettingsError, match="did you mean AIKI_SERVER_RETENTION_DAYS"):
+        load_settings()

@@ -67,3 +67,13 @@ def test_command_says_what_is_wrong() -> None:
 
     assert result.exit_code == 1
     assert "module 'no_such_shop' cannot be imported" in result.output
+
+
+def test_a_typo_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named, with what may have been meant; what Kubernetes sets for a Service is no typo."""
+    monkeypatch.setenv("AIKI_WORKER_SERVICE_PORT", "7702")
+    assert load_settings().slots == 100
+
+    monkeypatch.setenv("AIKI_WORKER_SLOT", "3")
+    with pytest.raises(WorkerSettingsError, match="did you mean AIKI_WORKER_SLOTS"):
+        load_settings()

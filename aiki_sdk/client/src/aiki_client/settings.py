@@ -3,7 +3,9 @@
 Each setting can also be read from a file, such as a mounted secret, that AIKI_…_FILE names. Invariant: a key nobody knows is an error, never ignored.
 """
 
+import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 FILE: Final = "aiki.toml"
 FILE_VARIABLE: Final = "AIKI_CONFIG"
 SECTION: Final = "client"
+# What Kubernetes sets in every pod for a Service that is called, for example, aiki-worker.
+SERVICE_LINK: Final = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP)(_\w+)?)?")
 # Every table of the file.
 SECTIONS: Final = frozenset({"client", "server", "worker"})
 
@@ -118,6 +122,22 @@ def read_section(section: str, refusal: type[AikiError]) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise refusal(f"{path}: [{section}] must be a table of settings")
     return cast("dict[str, Any]", found)
+
+
+def refuse_unknown_variables(settings: type[BaseSettings], refusal: type[AikiError]) -> None:
+    """A typo in the environment is an error as one in the file is; what Kubernetes puts there is none.
+
+    Raises:
+        AikiError: *refusal*: a variable has the prefix of *settings*, and nobody knows it.
+    """
+    prefix = str(settings.model_config.get("env_prefix"))
+    known = {*settings.model_fields} | {f"{name}_file" for name in settings.model_fields}
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(prefix)
+        if variable.startswith(prefix) and name.lower() not in known and not SERVICE_LINK.fullmatch(name):
+            near = difflib.get_close_matches(name.lower(), known, 1)
+            hint = f": did you mean {prefix}{near[0].upper()}?" if near else ""
+            raise refusal(f"{variable}: there is no such setting{hint}")
 
 
 def read_named_files(settings: type[BaseSettings], refusal: type[AikiError]) -> dict[str, Any]:
