@@ -35,7 +35,7 @@ class Rules:
     reincarnate: bool = True  # H7
     results_carry_lease: bool = True  # H15
     drain_says_rest: bool = True  # H17
-    effects_wait: bool = True  # design.md §6: the code may run ahead, side effects may not
+    effects_wait: bool = True  # the code may run ahead, side effects may not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

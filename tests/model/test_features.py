@@ -5,6 +5,7 @@ Where the product has the feature, its scripts are tested in tests/store; here t
 
 import pytest
 
+from aiki_server.core.poison import DEATHS_MAX, is_poison
 from tests.model.checker import assert_broken, assert_clean
 from tests.model.hints import HintModel
 from tests.model.poison import PoisonModel, PoisonRules
@@ -21,16 +22,19 @@ def test_h08_hints_made_again_by_age_alone_grow_without_bound() -> None:
 
 
 def test_h09_a_poison_task_does_not_kill_innocents() -> None:
-    """Modelled only, the product has no PoisonTask: one poison and two innocents share a worker."""
+    """One poison and two innocents share a worker; the limits are those of `aiki_server.core.poison`."""
     assert_broken(PoisonModel(rules=PoisonRules(suspects_run_alone=False)), "is innocent")
     assert assert_clean(PoisonModel()).exhaustive
 
 
 def test_h09_a_wrong_expiry_is_no_suspicion_that_counts() -> None:
-    """Modelled only, the product has no PoisonTask: four wrong expiries."""
+    """Five wrong expiries; the product does not count them once the worker is back."""
     rules = PoisonRules(mistakes_do_not_count=False)
     assert_broken(PoisonModel(rules=rules, mistakes=5), "is innocent")
     assert assert_clean(PoisonModel(mistakes=5)).exhaustive
+    deaths = [f"worker.{number}" for number in range(DEATHS_MAX)]
+    assert is_poison(deaths, returned=[])
+    assert not is_poison(deaths, returned=deaths[:1])
 
 
 def test_h11_a_repeated_start_finds_its_run_before_any_policy() -> None:
@@ -43,7 +47,7 @@ def test_h11_a_repeated_start_finds_its_run_before_any_policy() -> None:
 
 
 def test_h11_a_repeated_signal_is_known_to_the_whole_chain() -> None:
-    """Modelled only as far as runs continue as new, which the product cannot yet."""
+    """The run may have continued as new between the two."""
     rules = StartRules(seen_of_workflow=False)
     assert_broken(StartModel(policy=Policy.REJECT, rules=rules), "delivered twice")
     assert assert_clean(StartModel(policy=Policy.REJECT)).exhaustive
@@ -57,7 +61,7 @@ def test_h11_a_repeat_is_a_repeat_even_when_the_run_has_closed() -> None:
 
 
 def test_h11_a_workflow_id_is_resolved_where_the_signal_is_delivered() -> None:
-    """Modelled only, the product cannot continue as new: the chain grows between look-up and delivery."""
+    """The run continues as new between look-up and delivery."""
     rules = StartRules(resolves_in_script=False)
     assert_broken(StartModel(policy=Policy.REJECT, rules=rules), "a chain that goes on")
     assert assert_clean(StartModel(policy=Policy.REJECT)).exhaustive

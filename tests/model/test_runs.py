@@ -118,7 +118,7 @@ def test_h17_a_bounded_drain_says_that_more_waits() -> None:
 
 
 def test_side_effects_wait_for_what_caused_them() -> None:
-    """No fault; all states. The rule of design.md §6 that every other one leans on."""
+    """No fault; all states. The rule that every other one leans on."""
     assert_broken(RunModel(flow=STEPS, rules=Rules(effects_wait=False)), "c started before its cause a")
     assert assert_clean(RunModel(flow=STEPS)).exhaustive
 

@@ -1,4 +1,4 @@
-"""The store's clock, as near as a worker knows it; it never goes back (design.md §8)."""
+"""The store's clock, as near as a worker knows it; it never goes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names of all keys: the schema of the store (design §8).
+"""The names of all keys: the schema of the store.
 
 Everything of a run shares the hash tag of its partition, so a script's keys are in one slot. Names with
 parts that people choose are unambiguous: `%` and `:` are escaped in all such parts but the last.
