@@ -59,6 +59,7 @@ bench-stealing: $(STAMP) ## measure what work stealing is worth: eight workers, 
 .PHONY: bench-idle
 bench-idle: $(STAMP) ## measure what coordinators cost when nothing happens
 	$(BIN)/python -m benchmarks.idle $(OPTIONS)
+
 .PHONY: bench-scaling
 bench-scaling: $(STAMP) ## measure what 1 to 8 workers, 1 to 4 coordinators, 1,000 sessions cost (5 minutes)
 	$(BIN)/python -m benchmarks.scaling
