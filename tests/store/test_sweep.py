@@ -244,6 +244,19 @@ async def test_a_hint_goes_to_one_reader_until_it_is_done(store: Stores) -> None
         )
 
 
+async def test_nothing_is_claimed_where_nobody_has_read(store: Stores) -> None:
+    """Neither of a stream that is not there, nor of one without a group; a reader finds the hint later."""
+    run_id = await a_run(store)
+    stream = store.queues.stream(LANE)
+    for _ in range(2):
+        claimed = await store.queues.claim(stream=stream, consumer="c1", idle_ms=0, cursor="0-0", count=10)
+        assert claimed == ("0-0", [])
+        await store.queues.hint(LANE, attention(run_id))
+    async with store.queues.reader(coordinator_id="c1") as reader:
+        hints = await reader.read([stream], count=10, block_ms=1000)
+    assert [hint.run_id for hint in hints] == [run_id, run_id]
+
+
 async def test_a_reader_outlives_its_stream(store: Stores) -> None:
     """A stream that was deleted is made again, and hints are read from it."""
     stream = store.queues.stream(LANE)

@@ -143,7 +143,7 @@ async def serving(stores: Stores, settings: ServerSettings) -> AsyncGenerator[st
                 readiness.run(),
                 Gauges(hub, membership).run(),
                 read_messages(hub),
-                Hints(hub).run(),
+                Hints(hub, membership).run(),
                 hub.stealing.run(),
                 QueueWatch(hub).run(),
                 membership.run(),

@@ -1,6 +1,15 @@
 """How often partitions are looked over."""
 
-from aiki_server.core.pace import BUSY_SECONDS, NOTHING, QUIET_SECONDS, Look, next_interval_s
+from aiki_server.core.pace import (
+    BUSY_SECONDS,
+    CLAIM_SECONDS,
+    CLAIM_SECONDS_MAX,
+    NOTHING,
+    QUIET_SECONDS,
+    Look,
+    next_claim_s,
+    next_interval_s,
+)
 
 SLEEPING = Look(timer_ms=10**15, holders=("c.s.1",))
 
@@ -26,3 +35,14 @@ def test_short_leases_are_looked_at_often() -> None:
     """What a dead session held is found within a lease TTL."""
     assert next_interval_s(5.0, [NOTHING], 1.0) == 1.0
     assert next_interval_s(5.0, [Look(outbox=1)], 0.9) == 0.3
+
+
+def test_streams_with_nothing_to_claim_are_searched_ever_more_seldom() -> None:
+    """Twice as long each time, until the limit; what was found brings the shortest pause back."""
+    pauses = [0.0]
+    for _ in range(6):
+        pauses.append(next_claim_s(pauses[-1], found=False))
+
+    assert pauses[1:4] == [CLAIM_SECONDS, CLAIM_SECONDS * 2, CLAIM_SECONDS * 4]
+    assert pauses[-2:] == [CLAIM_SECONDS_MAX] * 2
+    assert next_claim_s(CLAIM_SECONDS_MAX, found=True) == CLAIM_SECONDS

@@ -1,4 +1,4 @@
-"""How often a coordinator looks over its partitions: seldom while nothing is there to be done.
+"""How often a coordinator looks over its partitions, and for what others left: seldom while nothing is there to be done.
 
 Whoever makes something acts on it at once; looking finds what a dead coordinator, or a lost message, left. So a longer
 interval makes healing later, never wrong.
@@ -13,6 +13,9 @@ from typing import Final
 BUSY_SECONDS: Final = 2.0
 QUIET_SECONDS: Final = 10.0
 GROWTH: Final = 1.5
+CLAIM_SECONDS: Final = 2.0
+CLAIM_SECONDS_MAX: Final = 16.0
+CLAIM_GROWTH: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,3 +46,13 @@ def next_interval_s(last_s: float, looks: Iterable[Look], ttl_s: float) -> float
     if any(look.ready_ms is not None or look.outbox for look in looks):
         return busy_s
     return min(max(last_s * GROWTH, busy_s), QUIET_SECONDS, ttl_s)
+
+
+def next_claim_s(last_s: float, *, found: bool) -> float:
+    """Seconds until a stream is next searched for what was read and not granted: ever more while nothing is found.
+
+    What lies there longer is hinted again by the sweep of what is ready.
+    """
+    if found:
+        return CLAIM_SECONDS
+    return min(max(last_s * CLAIM_GROWTH, CLAIM_SECONDS), CLAIM_SECONDS_MAX)

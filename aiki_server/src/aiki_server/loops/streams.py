@@ -12,21 +12,22 @@ from functools import partial
 import structlog
 
 from aiki_server.core.matching import Lane, Profile, shares
+from aiki_server.core.pace import next_claim_s
 from aiki_server.core.runs import Attention, Hint, TaskAttention
+from aiki_server.loops.membership import Membership
 from aiki_server.rpc.hub import Hub
 from aiki_server.rpc.matching import Matching
 from aiki_server.rpc.pools import READ_MAX, Pool
 from aiki_server.store import StreamReader
 from aiki_server.store.errors import StoreError
+from aiki_server.store.queues import FIRST
 
 BLOCK_MS = 1000
 RETRY_SECONDS = 0.5
-CLAIM_SECONDS = 2.0
 CLAIM_IDLE_MS = 2_000
 """An entry that was read this long ago and not granted is read again by whoever has credit."""
 INTERRUPT_SECONDS = 0.005
 """A read that was sent and does not block yet is interrupted again after this."""
-FIRST = "0-0"
 log = structlog.get_logger(__name__)
 
 
@@ -47,13 +48,24 @@ async def read_messages(hub: Hub) -> None:
 class _Stream:
     """What is known of one stream: hints read for which there was no credit, and where claiming stands.
 
-    `more`: the last read brought as much as was asked for.
+    `more`: the last read brought as much as was asked for. `pause_s`: from the last claim to the next, at `claim_at`.
     """
 
     lane: Lane
     kept: deque[Hint] = field(default_factory=deque[Hint])
     cursor: str = FIRST
     more: bool = False
+    pause_s: float = 0.0
+    claim_at: float = 0.0
+
+    def claim_soon(self) -> None:
+        """Something may have been left."""
+        self.pause_s = 0.0
+        self.claim_at = min(self.claim_at, time.monotonic() + next_claim_s(0.0, found=True))
+
+    def claim_now(self) -> None:
+        """Something was left, and long ago."""
+        self.pause_s = self.claim_at = 0.0
 
 
 class Hints:
@@ -63,18 +75,22 @@ class Hints:
     nobody here serves any more is let go, for another coordinator to claim.
     """
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, membership: Membership) -> None:
         self._hub = hub
+        self._membership = membership
+        self._alive = membership.others()
         self._matching = hub.matching
         self._streams: dict[str, _Stream] = {}
         self._version = -1
-        self._claim_at = 0.0
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             try:
                 async with self._hub.stores.queues.reader(coordinator_id=self._hub.coordinator_id) as reader:
+                    # What the last one had read when it was lost is this coordinator's, and unknown to it.
+                    for stream in self._streams.values():
+                        stream.claim_soon()
                     while True:
                         await self._round(reader)
             except* StoreError as errors:
@@ -88,9 +104,8 @@ class Hints:
         if not credit:
             await self._matching.credit_came.wait()
             return
-        if time.monotonic() >= self._claim_at:
-            self._claim_at = time.monotonic() + CLAIM_SECONDS
-            await self._claim(credit)
+        self._notice_the_dead()
+        await self._claim(credit)
         async with asyncio.TaskGroup() as group:
             count = min(READ_MAX, *credit.values())
             reading = group.create_task(reader.read(credit, count=count, block_ms=BLOCK_MS))
@@ -189,9 +204,24 @@ class Hints:
                     await asyncio.sleep(INTERRUPT_SECONDS)
                 return
 
+    def _notice_the_dead(self) -> None:
+        """What a coordinator that is gone had read is claimed at once."""
+        alive = self._membership.others()
+        if self._alive - alive:
+            for stream in self._streams.values():
+                stream.claim_now()
+        self._alive = alive
+
     async def _claim(self, names: Iterable[str]) -> None:
-        """Take over what others, or this one before, have read and not granted."""
-        streams = {name: stream for name in names if (stream := self._streams.get(name)) is not None}
+        """Take over what others, or this one before, have read and not granted, where it is time to."""
+        now = time.monotonic()
+        streams = {
+            name: stream
+            for name in names
+            if (stream := self._streams.get(name)) is not None and now >= stream.claim_at
+        }
+        if not streams:
+            return
         claimed = await asyncio.gather(
             *(
                 self._hub.stores.queues.claim(
@@ -207,6 +237,8 @@ class Hints:
         for stream, (cursor, hints) in zip(streams.values(), claimed, strict=True):
             stream.cursor = cursor
             stream.kept.extend(hints)
+            stream.pause_s = next_claim_s(stream.pause_s, found=bool(hints) or cursor != FIRST)
+            stream.claim_at = now + stream.pause_s
         self._deal()
 
     def _keep(self, hints: Iterable[Hint], names: Collection[str], count: int) -> None:
@@ -220,6 +252,8 @@ class Hints:
         for name in names:
             if name in self._streams:
                 self._streams[name].more = read[name] >= count
+                if read[name]:
+                    self._streams[name].claim_soon()
 
     def _done(self, hint: Hint) -> None:
         self._hub.when_done(self._hub.stores.queues.done([hint]), lambda _: None)

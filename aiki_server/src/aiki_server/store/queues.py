@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from aiki_server.store import keys, replies
-from aiki_server.store.calls import Again
 from aiki_server.store.errors import StoreError, StoreScriptError
 from aiki_server.store.reader import StreamReader, hints_of
 from aiki_server.store.scripts import script
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from aiki_server.store.clock import Clock
     from aiki_server.store.connection import Reply
 
+FIRST: Final = "0-0"
+"""The cursor of a claim that begins, or has come to the end."""
 MESSAGES_MAX: Final = 10_000
 READY_FIELD: Final = "m"
 TELL_LANE_MS: Final = 60_000
@@ -132,16 +133,18 @@ class QueueStore:
     def claim(
         self, *, stream: str, consumer: str, idle_ms: int, cursor: str, count: int
     ) -> Future[tuple[str, list[Hint]]]:
-        """Entries read *idle_ms* ago or longer and not done. The next cursor, "0-0" at the end."""
+        """Entries read *idle_ms* ago or longer and not done. The next cursor, "0-0" at the end.
+
+        No group is made: while there is none, nothing was read.
+        """
         command = ("XAUTOCLAIM", stream, keys.GROUP, consumer, idle_ms, cursor, "COUNT", count)
 
         def decode(reply: Reply) -> tuple[str, list[Hint]]:
+            if reply is None:
+                return FIRST, []
             return reply[0].decode(), list(hints_of(stream, reply[1]))
 
-        def group_made(_: Reply) -> Again[tuple[str, list[Hint]]]:
-            return Again(command, decode)
-
-        return self._flusher.submit(script("make_group").command((stream,), (keys.GROUP,)), group_made)
+        return self._flusher.submit(command, decode, allowed="NOGROUP")
 
     @asynccontextmanager
     async def reader(self, *, coordinator_id: str) -> AsyncGenerator[StreamReader]:
