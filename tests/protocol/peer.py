@@ -102,6 +102,7 @@ class Worker:
         self._door = door
         self._heard: deque[worker_pb2.CoordinatorMessage] = deque()
         self._call: Any = None
+        self._speaking = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self.connect()
@@ -130,9 +131,10 @@ class Worker:
         self._call.cancel()
 
     async def say(self, **message: Any) -> None:
-        """One message, in a frame of its own."""
+        """One message, in a frame of its own. Several tasks may speak: gRPC takes one write at a time."""
         frame = worker_pb2.SessionRequest(messages=[worker_pb2.WorkerMessage(**message)])
-        await self._call.write(frame)
+        async with self._speaking:
+            await self._call.write(frame)
 
     async def finish(self) -> None:
         """Say no more."""
