@@ -4,11 +4,11 @@ from types import SimpleNamespace
 from typing import cast
 
 from aiki_server.core.matching import Lane
-from aiki_server.core.runs import TaskAttention
+from aiki_server.core.runs import Attention, TaskAttention
 from aiki_server.loops.membership import Membership
 from aiki_server.loops.upkeep import Upkeep
 from aiki_server.rpc.hub import Hub
-from aiki_server.store import Stores
+from aiki_server.store import Stores, keys
 from aiki_server.store.replies import as_it_is
 from tests.support.store import NAMESPACE, a_run
 
@@ -43,3 +43,22 @@ async def test_dead_readers_go_once_nothing_of_theirs_is_left(store: Stores) -> 
 def _upkeep(store: Stores) -> Upkeep:
     # All that it takes of a hub are its stores.
     return Upkeep(cast("Hub", SimpleNamespace(stores=store)), cast("Membership", None))
+
+
+async def test_hints_of_what_is_over_go(store: Stores) -> None:
+    """A run that was ended before anybody took it does not count as work that waits; one that waits still does."""
+    lane = Lane(NAMESPACE, "q", "h")
+    over, waits = await a_run(store), await a_run(store)
+    for run_id in (over, waits):
+        attention = Attention(
+            run_id, NAMESPACE, "q", "h", holder=None, incarnation="", stalled=False, fresh=True
+        )
+        await store.queues.hint(lane, attention)
+    record = await store.runs.get(namespace=NAMESPACE, run_id=over)
+    assert record is not None
+    await store.control.terminate(record, b"terminated")
+
+    assert await store.queues.forget_stale(lane, count=10) == 1
+
+    assert (await store.queues.heads([lane], 10))[lane] == [keys.ready_run(waits)]
+    assert await store.queues.forget_stale(lane, count=10) == 0

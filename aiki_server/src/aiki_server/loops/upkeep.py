@@ -1,6 +1,7 @@
-"""Takes readers that are gone out of the groups of the streams of hints.
+"""Keeps the streams of hints clean: of readers that are gone, and of hints about what is over.
 
-A reader goes from its group only when it has read nothing that is still to be done: others claim that first.
+A hint goes with the grant it leads to; one of a run that ended before, in a lane that nobody serves, would stay and count
+as work that waits. A reader goes from its group only when it has read nothing that is still to be done: others claim that first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from aiki_server.loops.membership import Membership
 from aiki_server.rpc.hub import Hub
 from aiki_server.store.errors import StoreError
 
-UPKEEP_SECONDS: Final = 60.0
+UPKEEP_SECONDS: Final = 10.0
+STALE_MS: Final = 5_000
+HINTS_MAX: Final = 100
 log = structlog.get_logger(__name__)
 
 
@@ -39,5 +42,10 @@ class Upkeep:
         """Once."""
         stores = self._stores
         alive = set(await stores.sessions.coordinators())
-        for lane in await stores.queues.lanes():
+        lanes = await stores.queues.lanes()
+        for lane in lanes:
             await stores.queues.forget_readers(stores.queues.stream(lane), alive)
+        old_ms = stores.clock.now_ms() - STALE_MS
+        for lane, (length, oldest_ms) in (await stores.queues.lengths(lanes)).items():
+            if length and oldest_ms < old_ms:
+                await stores.queues.forget_stale(lane, count=HINTS_MAX)

@@ -92,6 +92,26 @@ class QueueStore:
         }
         return {lane: [fields[1].decode() for _, fields in await future] for lane, future in asked.items()}
 
+    async def forget_stale(self, lane: Lane, *, count: int) -> int:
+        """Take out those of the first *count* hints whose run or task needs nobody any more; how many they were.
+
+        What needs attention is in `ready` before it is hinted, so a hint without it there is about nothing.
+        """
+        stream = keys.queue_stream(lane)
+        entries = await self._flusher.submit(("XRANGE", stream, "-", "+", "COUNT", count), replies.as_it_is)
+        asked: list[tuple[str, Future[Reply]]] = []
+        for entry_id, fields in entries:
+            member = fields[1].decode()
+            ready = f"{keys.tag_of(keys.split_ready(member)[0])}ready"
+            asked.append(
+                (entry_id.decode(), self._flusher.submit(("ZSCORE", ready, member), replies.as_it_is))
+            )
+        stale = [entry_id for entry_id, score in asked if await score is None]
+        if stale:
+            self._flusher.submit(("XACK", stream, keys.GROUP, *stale), replies.nothing)
+            await self._flusher.submit(("XDEL", stream, *stale), replies.nothing)
+        return len(stale)
+
     async def forget_lanes(self, *, before_ms: int) -> None:
         """Drop lanes, and their streams, in which nothing was hinted since: `ready` makes them again."""
         command = ("ZRANGE", keys.LANES, "-inf", f"({before_ms}", "BYSCORE", "LIMIT", 0, 100)
