@@ -40,6 +40,16 @@ async def _is_asked(run: Run[Any], times: int = 1) -> None:
     await eventually(is_asked, "the update is under way")
 
 
+async def _pause(run: Run[Any]) -> None:
+    """While no worker holds it, so that what comes from now on stays in its mailbox, the pause included."""
+
+    async def waits() -> bool:
+        return (await run.describe()).state is RunState.WAITING
+
+    await eventually(waits, "the run waits")
+    await run.pause()
+
+
 async def _has_continued(run: Run[Any]) -> None:
     async def has_continued() -> bool:
         return bool((await run.describe()).continued_as)
@@ -100,7 +110,7 @@ async def test_what_was_not_begun_is_answered_by_the_next_run(
 ) -> None:
     """Mail that comes with what makes the run continue; whoever waits goes along."""
     run = await client.start(flows.Desk.run.with_(id=f"desk-{uuid4().hex[:8]}"), 1)
-    await run.pause()
+    await _pause(run)
     # Read while the run was held: the signal and the update are drained together.
     await run.signal(flows.end, "continue")
     asking = asyncio.create_task(run.update(flows.Desk.ask, "tea"))
@@ -124,7 +134,7 @@ async def test_what_was_not_begun_is_answered_by_the_next_run(
 async def test_an_update_between_two_attempts(client: Client) -> None:
     """A workflow that is retried takes along what it has not begun."""
     run = await client.start(flows.RetriedDesk.run)
-    await run.pause()
+    await _pause(run)
     await run.signal(flows.end, "fail")
     asking = asyncio.create_task(run.update(flows.RetriedDesk.ask))
 
